@@ -1,0 +1,8 @@
+//! ipc-gateway: local processes on one side, NATS on the other, shared-memory rings between.
+#![forbid(unsafe_code)]
+
+pub mod bridge;
+pub mod clock;
+pub mod metrics;
+pub mod route;
+pub mod settings;

@@ -1,0 +1,45 @@
+//! Counters that one thread writes and the control thread reads.
+//!
+//! A [`Counter`] has a single writer, so adding is a load and a store, not a locked instruction.
+//! Rooms have a struct of counters each; `export` turns them into the text that Prometheus reads.
+
+use core::fmt;
+
+use ipc_ringbuf::primitive::{AtomicU64, Ordering};
+
+/// A number that only grows, or a gauge that is set; one writer, any number of readers.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the one writer may call this: two writers could lose a count.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        let value = self.0.load(Ordering::Relaxed).wrapping_add(n);
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Adds 1.
+    #[inline]
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Sets the value, for a gauge.
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}

@@ -1,0 +1,243 @@
+//! What each room is told at start: plain values, filled in by `config`, read by the rooms.
+
+use core::fmt;
+use core::time::Duration;
+use std::path::PathBuf;
+
+/// Text that must never be printed: `Debug` and `Display` show `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps the text.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself, for the library that needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// How the gateway shows itself to NATS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NatsAuth {
+    /// Not at all.
+    None,
+    /// User and password.
+    Password {
+        /// User name.
+        user: String,
+        /// Password.
+        password: Secret,
+    },
+    /// A token.
+    Token(Secret),
+    /// A file with a JWT and an nkey seed.
+    CredentialsFile(PathBuf),
+    /// A file with an nkey seed.
+    NkeySeedFile(PathBuf),
+}
+
+/// TLS towards NATS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Refuse a connection without TLS.
+    pub required: bool,
+    /// Certificate authorities in PEM, besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Client certificate in PEM.
+    pub cert_file: Option<PathBuf>,
+    /// Key of the client certificate in PEM.
+    pub key_file: Option<PathBuf>,
+}
+
+/// Where the Router's backpressure is heard of (`docs/OPERATIONS.md`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackpressureSettings {
+    /// Subject that pushes are heard on and polls are sent to; `None` turns both off.
+    pub subject: Option<String>,
+    /// Time between polls; `None` listens only.
+    pub poll_interval: Option<Duration>,
+    /// Places of the routes that it closes.
+    pub routes: Vec<u16>,
+}
+
+/// What the NATS room is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NatsSettings {
+    /// Servers, `nats://host:port` or `tls://host:port`, without credentials in them.
+    pub urls: Vec<String>,
+    /// Credentials.
+    pub auth: NatsAuth,
+    /// TLS.
+    pub tls: TlsSettings,
+    /// Name shown in the server's connection list.
+    pub name: String,
+    /// Connections: at least 1.
+    pub connections: usize,
+    /// Time allowed to connect.
+    pub connect_timeout: Duration,
+    /// Time between pings; a server that is silent for three of them is given up.
+    pub ping_interval: Duration,
+    /// How long a request waits for a connection before it is rejected as `UPSTREAM_DOWN`.
+    pub fail_fast: Duration,
+    /// Shortest and longest time between two attempts to connect, before jitter.
+    pub reconnect: (Duration, Duration),
+    /// Backpressure.
+    pub backpressure: BackpressureSettings,
+}
+
+impl Default for NatsSettings {
+    fn default() -> Self {
+        Self {
+            urls: vec!["nats://127.0.0.1:4222".to_owned()],
+            auth: NatsAuth::None,
+            tls: TlsSettings::default(),
+            name: "ipc-gateway".to_owned(),
+            connections: 2,
+            connect_timeout: Duration::from_secs(2),
+            ping_interval: Duration::from_secs(2),
+            fail_fast: Duration::from_millis(250),
+            reconnect: (Duration::from_millis(50), Duration::from_secs(5)),
+            backpressure: BackpressureSettings {
+                subject: Some("beamline.router.v2.status.backpressure".to_owned()),
+                poll_interval: None,
+                routes: vec![0],
+            },
+        }
+    }
+}
+
+/// Who steps the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// Each worker has its own pinned thread.
+    Split,
+    /// The NATS runtime's thread steps the one worker.
+    Merged,
+}
+
+/// How a worker waits when it finds nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleSettings {
+    /// Longest time to spin before yielding, on a core of its own.
+    pub spin: Duration,
+    /// Most yields before parking.
+    pub yields: u32,
+}
+
+impl Default for IdleSettings {
+    fn default() -> Self {
+        Self {
+            spin: Duration::from_micros(60),
+            yields: 20,
+        }
+    }
+}
+
+/// What the workers are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerSettings {
+    /// Number of workers: 1 to 64.
+    pub workers: usize,
+    /// Who steps them.
+    pub threads: Threads,
+    /// Whether each is pinned to a core.
+    pub pin: bool,
+    /// Most requests in flight in one worker.
+    pub max_in_flight: u32,
+    /// Most requests of one worker that wait to be taken by the NATS side.
+    pub outbound: usize,
+    /// Most requests taken from one session in one turn.
+    pub burst: u32,
+    /// How to wait.
+    pub idle: IdleSettings,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            threads: Threads::Split,
+            pin: true,
+            max_in_flight: 65_536,
+            outbound: 8_192,
+            burst: 256,
+            idle: IdleSettings::default(),
+        }
+    }
+}
+
+/// What one user may have; the same for all unless a policy names the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Sessions attached at once.
+    pub sessions: u32,
+    /// Bytes of shared memory.
+    pub memory_bytes: u64,
+}
+
+/// A rule for some users; the first that fits holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Users it is for; empty with empty `gids` means everybody.
+    pub uids: Vec<u32>,
+    /// Groups it is for.
+    pub gids: Vec<u32>,
+    /// Whether they may attach at all.
+    pub allow: bool,
+    /// The tenant they are bound to.
+    pub tenant: Option<String>,
+    /// What each of them may have, if not the default.
+    pub quota: Option<Quota>,
+}
+
+/// What the control thread is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlSettings {
+    /// Path of the socket that clients attach to.
+    pub socket: PathBuf,
+    /// Permission bits of that socket.
+    pub socket_mode: u32,
+    /// Where the admin HTTP server listens.
+    pub admin: AdminAddress,
+    /// Most sessions at once.
+    pub max_sessions: u32,
+    /// Largest ring a client may ask for, in entries.
+    pub max_entries: u32,
+    /// Largest message a client may ask for, headers and payload, in bytes.
+    pub max_message_size: u32,
+    /// What a user may have, unless a policy says otherwise.
+    pub quota: Quota,
+    /// Rules; none means: everybody who can open the socket may attach.
+    pub policies: Vec<Policy>,
+    /// Time a connected client has to send its hello.
+    pub attach_timeout: Duration,
+    /// Time for requests in flight to finish after the first SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// Where the admin HTTP server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// A TCP address.
+    Tcp(std::net::SocketAddr),
+}

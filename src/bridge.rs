@@ -152,10 +152,6 @@ pub trait Upstream {
     ///
     /// # Errors
     /// Gives the request back when there is no [`room`](Self::room).
-    #[expect(
-        clippy::result_large_err,
-        reason = "the error is the request itself, given back"
-    )]
     fn send(&mut self, request: Request) -> Result<(), Request>;
 
     /// Ends a batch of sends: wakes the other side if it sleeps.
@@ -352,10 +348,6 @@ impl UpstreamEnd {
     /// # Errors
     /// Gives the reply back when the worker has fallen so far behind that the queue is full, which
     /// the queue's size rules out as long as each token is answered once.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the error is the reply itself, given back"
-    )]
     pub fn answer(&self, reply: Reply) -> Result<(), Reply> {
         self.link.inbound.push(reply)
     }

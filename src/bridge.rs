@@ -481,7 +481,7 @@ mod tests {
             header_len: 1,
             tenant: None,
         };
-        assert!(worker.send(request.clone()).is_ok());
+        assert!(worker.send(request.clone()).err().is_none());
         assert_eq!(worker.room(), 0);
         assert_eq!(
             worker.send(request).map_err(|back| back.payload()),

@@ -6,3 +6,4 @@ pub mod clock;
 pub mod metrics;
 pub mod route;
 pub mod settings;
+pub mod worker;

@@ -1,0 +1,236 @@
+//! The gateway's end of a session: takes submissions, gives completions. Mirror image of the
+//! client's `Session`.
+//!
+//! Invariant: a block is in the gateway's hands from the [`pop`](Port::pop) that returns it to the
+//! [`complete`](Port::complete) that gives it back, and never twice. The table that says so is
+//! private, and everything that is decided is decided by it. Whatever the peer writes, each call
+//! returns or reports [`PeerMisbehaved`]; after that the session must be ended.
+
+use core::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::arena;
+use crate::doorbell;
+use crate::entry::{Cqe, Sqe, SqeError};
+use crate::error::{EndReason, PeerMisbehaved};
+use crate::handshake::WAKE;
+use crate::layout::{Line, Ring};
+use crate::primitive::Ordering;
+use crate::region::{Region, RingView};
+use crate::spsc::{Consumer, Producer};
+use crate::sys;
+
+/// How many entries ahead blocks are prefetched. Four hides a cross-core miss behind the work on
+/// the entries between; eight measured the same.
+const PREFETCH: u32 = 4;
+
+/// A block that the client has submitted. Must be given back with [`Port::complete`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block(u32);
+
+/// One request as taken from the ring.
+#[derive(Debug)]
+pub struct Submission {
+    /// The block it came in, to complete it with.
+    pub block: Block,
+    /// The client's mark, to be echoed.
+    pub user_data: u64,
+    /// What it asks for, or what is wrong with it.
+    pub sqe: Result<Sqe, SqeError>,
+}
+
+/// The gateway's end.
+pub struct Port {
+    region: Arc<Region>,
+    submissions: Consumer<RingView>,
+    completions: Producer<RingView>,
+    /// For each block whether the gateway has it.
+    held: Box<[bool]>,
+    held_count: u32,
+    /// The control socket, for clients that wait on it.
+    socket: OwnedFd,
+    /// Bytes that a block holds.
+    message_size: u32,
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port")
+            .field("held", &self.held_count)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Port {
+    /// The gateway's end of a fresh, zeroed region. `socket` is the session's control socket.
+    #[must_use]
+    pub fn new(region: Arc<Region>, socket: OwnedFd) -> Self {
+        let layout = *region.layout();
+        Self {
+            submissions: Consumer::new(region.ring(Ring::Submission)),
+            completions: Producer::new(region.ring(Ring::Completion)),
+            held: vec![false; layout.entries() as usize].into_boxed_slice(),
+            held_count: 0,
+            socket,
+            message_size: layout.message_size(),
+            region,
+        }
+    }
+
+    /// Takes the next submission. Its block is then the gateway's until it is completed.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved`] when the ring is corrupt, names no block, or names one twice.
+    #[inline]
+    pub fn pop(&mut self) -> Result<Option<Submission>, PeerMisbehaved> {
+        let Some(block) = self.submissions.pop()? else {
+            return Ok(None);
+        };
+        if let Some(ahead) = self.submissions.peek(PREFETCH) {
+            arena::prefetch(&self.region, ahead);
+        }
+        let held = usize::try_from(block)
+            .ok()
+            .and_then(|at| self.held.get_mut(at));
+        let held = held.ok_or(PeerMisbehaved::NoSuchBlock(block))?;
+        if core::mem::replace(held, true) {
+            return Err(PeerMisbehaved::BlockInFlight(block));
+        }
+        self.held_count += 1;
+        // One copy; only the copy is looked at.
+        let words = self.region.load_descriptor(block).unwrap_or_default();
+        let [user_data, ..] = words;
+        let sqe = Sqe::parse(&words, self.message_size);
+        Ok(Some(Submission {
+            block: Block(block),
+            user_data,
+            sqe,
+        }))
+    }
+
+    /// Copies a submission's headers and payload to the end of `out`.
+    #[inline]
+    pub fn copy_body(&self, block: Block, sqe: &Sqe, out: &mut BytesMut) {
+        // Both were checked against the message size by `Sqe::parse`.
+        let len = sqe.header_len + sqe.payload_len;
+        let copied = arena::copy_out(&self.region, block.0, 0, len, out);
+        debug_assert!(copied, "a parsed submission fits its block");
+    }
+
+    /// Whether a reply of this many bytes, headers and payload, fits a block.
+    #[must_use]
+    pub const fn fits(&self, bytes: u64) -> bool {
+        bytes <= self.message_size as u64
+    }
+
+    /// Writes a reply into the request's block and gives the block back. The client sees it after
+    /// [`publish`](Self::publish). The lengths of `cqe` are set here; a body that does not
+    /// [fit](Self::fits) is left out.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved`] when the client's cursor is impossible. The block stays the gateway's.
+    #[inline]
+    pub fn complete(
+        &mut self,
+        block: Block,
+        mut cqe: Cqe,
+        headers: &[u8],
+        payload: &[u8],
+    ) -> Result<(), PeerMisbehaved> {
+        if self.completions.push(block.0)?.is_err() {
+            return Err(PeerMisbehaved::CompletionRingFull);
+        }
+        let header_len = u32::try_from(headers.len()).unwrap_or(u32::MAX);
+        let payload_len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        if self.fits(u64::from(header_len) + u64::from(payload_len)) {
+            (cqe.header_len, cqe.payload_len) = (header_len, payload_len);
+            if header_len != 0 {
+                arena::copy_in(&self.region, block.0, 0, headers);
+            }
+            if payload_len != 0 {
+                arena::copy_in(&self.region, block.0, header_len, payload);
+            }
+        }
+        self.region.store_descriptor(block.0, &cqe.to_words());
+        if let Some(held) = self.held.get_mut(block.0 as usize) {
+            *held = false;
+        }
+        self.held_count = self.held_count.saturating_sub(1);
+        Ok(())
+    }
+
+    /// Whether enough completions wait to show them before the batch ends: 32, or half of what the
+    /// client has in flight if that is less. A batch as large as the window would make the two
+    /// sides take turns instead of working at the same time.
+    #[inline]
+    #[must_use]
+    pub fn publish_due(&self) -> bool {
+        let staged = self.completions.staged();
+        staged >= 32 || staged > self.held_count
+    }
+
+    /// Shows all completions to the client: one store.
+    #[inline]
+    pub fn publish(&mut self) -> bool {
+        self.submissions.release();
+        self.completions.publish()
+    }
+
+    /// Wakes the client if it sleeps. Call after [`publish`](Self::publish), once a batch.
+    #[inline]
+    pub fn ring(&self) -> Rung {
+        let word = self.region.line32(Line::ClientBell);
+        match doorbell::asleep(word) {
+            doorbell::AWAKE => return Rung::NotNeeded,
+            doorbell::ASLEEP_ON_SOCKET => {
+                doorbell::disarm(word);
+                sys::nudge(self.socket.as_fd(), WAKE);
+            }
+            _ => {
+                doorbell::disarm(word);
+                sys::futex_wake(word);
+            }
+        }
+        Rung::Woken
+    }
+
+    /// Whether the client has submitted something that was not taken yet. Asked before sleeping.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved`] when the ring is corrupt.
+    #[inline]
+    pub fn has_submissions(&mut self) -> Result<bool, PeerMisbehaved> {
+        self.submissions.has_more()
+    }
+
+    /// Blocks that the gateway has: requests accepted and not completed.
+    #[must_use]
+    pub const fn held(&self) -> u32 {
+        self.held_count
+    }
+
+    /// Says in the region why the session ends, and wakes the client to see it.
+    pub fn close(&self, reason: EndReason) {
+        let state = self.region.line32(Line::GatewayState);
+        state.store(u32::from(reason as u16), Ordering::Release);
+        let _ = self.ring();
+    }
+
+    /// The control socket.
+    #[must_use]
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Whether a client had to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rung {
+    /// It was awake.
+    NotNeeded,
+    /// It slept.
+    Woken,
+}

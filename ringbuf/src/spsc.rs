@@ -1,0 +1,353 @@
+//! A bounded single-producer, single-consumer ring of block indices, between two processes.
+//!
+//! After rtrb's ring (two ends born in pairs, a private cursor and a cached copy of the opposite
+//! one each) and vm-virtio's queue (the private cursor is the truth, the shared word a claim), with
+//! one addition: the tail word carries the newest index beside the position,
+//!
+//! ```text
+//! tail: { newest block index: 32, position: 32 }
+//! ```
+//!
+//! so that a lone entry is found without touching the line of its slot. Positions count entries
+//! and wrap at 2^32; a slot is `position mod capacity`, and capacity is a power of two.
+//!
+//! | operation | ordering | pairs with |
+//! |---|---|---|
+//! | `Producer::publish` stores tail | Release | `Consumer::refresh` loads tail (Acquire): slots and blocks written before are seen |
+//! | `Consumer::release` stores head | Release | `Producer::refresh` loads head (Acquire): the slot's old value has been read before it is overwritten |
+//! | slots | Relaxed | ordered by the two above |
+//!
+//! The peer may be hostile: a tail or head that claims more than the ring can hold, or goes back,
+//! is [`PeerMisbehaved`], and no shared value is ever used as an index here.
+
+use core::fmt;
+
+use crate::error::PeerMisbehaved;
+use crate::primitive::{AtomicU32, AtomicU64, Ordering};
+
+/// The words of a ring, wherever they lie.
+pub trait RingMemory {
+    /// Position and newest value; the producer writes it.
+    fn tail(&self) -> &AtomicU64;
+    /// Position; the consumer writes it.
+    fn head(&self) -> &AtomicU32;
+    /// The slot of a position, which is taken modulo the capacity.
+    fn slot(&self, position: u32) -> &AtomicU32;
+    /// Number of slots: a power of two.
+    fn capacity(&self) -> u32;
+}
+
+/// The ring has no free slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ring is full")
+    }
+}
+
+impl core::error::Error for Full {}
+
+/// Packs a tail word.
+#[inline]
+const fn pack(newest: u32, position: u32) -> u64 {
+    // { newest: 32, position: 32 }
+    ((newest as u64) << 32) | position as u64
+}
+
+/// Unpacks a tail word to `(newest, position)`.
+#[inline]
+const fn unpack(word: u64) -> (u32, u32) {
+    let [p0, p1, p2, p3, n0, n1, n2, n3] = word.to_le_bytes();
+    (
+        u32::from_le_bytes([n0, n1, n2, n3]),
+        u32::from_le_bytes([p0, p1, p2, p3]),
+    )
+}
+
+/// The end that pushes.
+#[derive(Debug)]
+pub struct Producer<M> {
+    memory: M,
+    /// Where the next push goes. Private truth; `published <= tail <= cached_head + capacity`.
+    tail: u32,
+    /// The position last published: what the consumer can know of.
+    published: u32,
+    /// How far the consumer is known to have come. Can be stale, never ahead.
+    cached_head: u32,
+    /// The value last pushed.
+    newest: u32,
+}
+
+impl<M: RingMemory> Producer<M> {
+    /// The producing end of a fresh, zeroed ring.
+    #[must_use]
+    pub const fn new(memory: M) -> Self {
+        Self {
+            memory,
+            tail: 0,
+            published: 0,
+            cached_head: 0,
+            newest: 0,
+        }
+    }
+
+    /// Puts a value into the next slot. The consumer sees it after [`publish`](Self::publish).
+    ///
+    /// # Errors
+    /// `Ok(Err(Full))` when there is no slot; `Err` when the consumer's cursor is impossible.
+    #[inline]
+    pub fn push(&mut self, value: u32) -> Result<Result<(), Full>, PeerMisbehaved> {
+        // Possibly full?
+        if self.tail.wrapping_sub(self.cached_head) == self.memory.capacity() {
+            self.refresh()?;
+            // Really full?
+            if self.tail.wrapping_sub(self.cached_head) == self.memory.capacity() {
+                return Ok(Err(Full));
+            }
+        }
+        self.memory.slot(self.tail).store(value, Ordering::Relaxed);
+        self.tail = self.tail.wrapping_add(1);
+        self.newest = value;
+        Ok(Ok(()))
+    }
+
+    /// How many values wait to be published.
+    #[inline]
+    #[must_use]
+    pub const fn staged(&self) -> u32 {
+        self.tail.wrapping_sub(self.published)
+    }
+
+    /// Shows everything pushed so far to the consumer: one store. Says whether there was anything.
+    #[inline]
+    pub fn publish(&mut self) -> bool {
+        if self.staged() == 0 {
+            return false;
+        }
+        // Release: pairs with the Acquire in `Consumer::refresh`.
+        self.memory
+            .tail()
+            .store(pack(self.newest, self.tail), Ordering::Release);
+        self.published = self.tail;
+        true
+    }
+
+    #[cold]
+    fn refresh(&mut self) -> Result<(), PeerMisbehaved> {
+        // Acquire: pairs with the Release in `Consumer::release`.
+        let head = self.memory.head().load(Ordering::Acquire);
+        // cached_head <= head <= published, in wrapping terms.
+        let ahead = head.wrapping_sub(self.cached_head);
+        if ahead > self.published.wrapping_sub(self.cached_head) {
+            return Err(PeerMisbehaved::Head { claimed: head });
+        }
+        self.cached_head = head;
+        Ok(())
+    }
+}
+
+/// The end that pops.
+#[derive(Debug)]
+pub struct Consumer<M> {
+    memory: M,
+    /// The next position to read. Private truth; `released <= head <= cached_tail`.
+    head: u32,
+    /// The position last shown to the producer.
+    released: u32,
+    /// How far the producer is known to have come. Can be stale, never ahead.
+    cached_tail: u32,
+    /// The value at `cached_tail - 1`, as the tail word said.
+    newest: u32,
+}
+
+impl<M: RingMemory> Consumer<M> {
+    /// The consuming end of a fresh, zeroed ring.
+    #[must_use]
+    pub const fn new(memory: M) -> Self {
+        Self {
+            memory,
+            head: 0,
+            released: 0,
+            cached_tail: 0,
+            newest: 0,
+        }
+    }
+
+    /// Takes the oldest value that the producer has published. The value is the peer's claim.
+    ///
+    /// # Errors
+    /// When the producer's cursor is impossible. Nothing is taken, and the ring cannot be trusted
+    /// any more.
+    #[inline]
+    pub fn pop(&mut self) -> Result<Option<u32>, PeerMisbehaved> {
+        if self.head == self.cached_tail && !self.refresh()? {
+            return Ok(None);
+        }
+        let value = self.value_at(self.head);
+        self.head = self.head.wrapping_add(1);
+        Ok(Some(value))
+    }
+
+    /// The value `distance` places after the next one, if it is known to be published. For
+    /// prefetching.
+    #[inline]
+    #[must_use]
+    pub fn peek(&self, distance: u32) -> Option<u32> {
+        let known = self.cached_tail.wrapping_sub(self.head);
+        (distance < known).then(|| self.value_at(self.head.wrapping_add(distance)))
+    }
+
+    /// Whether the producer has published something that was not popped. Looks at shared memory.
+    ///
+    /// # Errors
+    /// When the producer's cursor is impossible.
+    #[inline]
+    pub fn has_more(&mut self) -> Result<bool, PeerMisbehaved> {
+        Ok(self.head != self.cached_tail || self.refresh()?)
+    }
+
+    /// Shows the producer how far this end has come, so that it may use the slots again.
+    #[inline]
+    pub fn release(&mut self) {
+        if self.released != self.head {
+            // Release: pairs with the Acquire in `Producer::refresh`.
+            self.memory.head().store(self.head, Ordering::Release);
+            self.released = self.head;
+        }
+    }
+
+    #[inline]
+    fn value_at(&self, position: u32) -> u32 {
+        if position.wrapping_add(1) == self.cached_tail {
+            // The newest value came with the tail: its slot's line need not be fetched.
+            self.newest
+        } else {
+            self.memory.slot(position).load(Ordering::Relaxed)
+        }
+    }
+
+    /// Looks at the tail again; says whether there is anything to pop.
+    #[inline]
+    fn refresh(&mut self) -> Result<bool, PeerMisbehaved> {
+        // Acquire: pairs with the Release in `Producer::publish`.
+        let (newest, tail) = unpack(self.memory.tail().load(Ordering::Acquire));
+        let waiting = tail.wrapping_sub(self.head);
+        // One load, then only the copy. A tail that went back is an enormous `waiting`.
+        if waiting > self.memory.capacity() {
+            return Err(PeerMisbehaved::Tail { claimed: tail });
+        }
+        self.cached_tail = tail;
+        self.newest = newest;
+        Ok(waiting != 0)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+    use std::sync::Arc;
+
+    use super::*;
+
+    struct Heap {
+        tail: AtomicU64,
+        head: AtomicU32,
+        slots: Vec<AtomicU32>,
+    }
+
+    impl Heap {
+        fn new(capacity: u32) -> Arc<Self> {
+            let slots = (0..capacity).map(|_| AtomicU32::new(0)).collect();
+            Arc::new(Self {
+                tail: AtomicU64::new(0),
+                head: AtomicU32::new(0),
+                slots,
+            })
+        }
+    }
+
+    impl RingMemory for Arc<Heap> {
+        fn tail(&self) -> &AtomicU64 {
+            &self.tail
+        }
+        fn head(&self) -> &AtomicU32 {
+            &self.head
+        }
+        fn slot(&self, position: u32) -> &AtomicU32 {
+            self.slots
+                .get(position as usize & (self.slots.len() - 1))
+                .expect("masked")
+        }
+        fn capacity(&self) -> u32 {
+            u32::try_from(self.slots.len()).expect("small")
+        }
+    }
+
+    #[test]
+    fn nothing_is_seen_before_it_is_published() {
+        let memory = Heap::new(4);
+        let (mut p, mut c) = (Producer::new(Arc::clone(&memory)), Consumer::new(memory));
+        assert_eq!(p.push(7), Ok(Ok(())));
+        assert_eq!(c.pop(), Ok(None));
+        assert!(p.publish());
+        assert_eq!(c.pop(), Ok(Some(7)));
+        assert!(!p.publish());
+    }
+
+    #[test]
+    fn full_ring_takes_nothing_until_the_consumer_releases() {
+        let memory = Heap::new(2);
+        let (mut p, mut c) = (Producer::new(Arc::clone(&memory)), Consumer::new(memory));
+        assert_eq!((p.push(1), p.push(2)), (Ok(Ok(())), Ok(Ok(()))));
+        assert_eq!(p.push(3), Ok(Err(Full)));
+        p.publish();
+        assert_eq!(c.pop(), Ok(Some(1)));
+        assert_eq!(p.push(3), Ok(Err(Full)));
+        c.release();
+        assert_eq!(p.push(3), Ok(Ok(())));
+    }
+
+    #[test]
+    fn positions_wrap() {
+        let memory = Heap::new(4);
+        let start = u32::MAX - 2;
+        let mut p = Producer::new(Arc::clone(&memory));
+        (p.tail, p.published, p.cached_head) = (start, start, start);
+        let mut c = Consumer::new(Arc::clone(&memory));
+        (c.head, c.released, c.cached_tail) = (start, start, start);
+        memory.tail.store(pack(0, start), Ordering::Relaxed);
+        memory.head.store(start, Ordering::Relaxed);
+        for round in 0..20 {
+            for value in 0..4 {
+                assert_eq!(p.push(round * 4 + value), Ok(Ok(())));
+            }
+            p.publish();
+            for value in 0..4 {
+                assert_eq!(c.pop(), Ok(Some(round * 4 + value)));
+            }
+            c.release();
+        }
+    }
+
+    #[test]
+    fn wild_cursors_are_misbehaviour() {
+        let memory = Heap::new(4);
+        let mut c = Consumer::new(Arc::clone(&memory));
+        for claim in [5, u32::MAX, 1 << 31] {
+            memory.tail.store(pack(0, claim), Ordering::Relaxed);
+            assert_eq!(c.pop(), Err(PeerMisbehaved::Tail { claimed: claim }));
+        }
+        let mut p = Producer::new(Arc::clone(&memory));
+        for value in 0..4 {
+            assert_eq!(p.push(value), Ok(Ok(())));
+        }
+        p.publish();
+        for claim in [5, u32::MAX] {
+            memory.head.store(claim, Ordering::Relaxed);
+            assert_eq!(p.push(9), Err(PeerMisbehaved::Head { claimed: claim }));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What the control thread tells a worker, and what a worker tells the control thread: two bounded
+//! queues of plain values, and the worker's bell.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crossbeam_queue::ArrayQueue;
+use ipc_ringbuf::error::EndReason;
+use ipc_ringbuf::port::Port;
+use ipc_ringbuf::sys::Ringer;
+
+/// A session that a worker is to serve.
+pub struct NewSession {
+    /// Number of the session: unique while the gateway runs.
+    pub id: u32,
+    /// The gateway's end of its region.
+    pub port: Port,
+    /// What the client rings.
+    pub eventfd: OwnedFd,
+    /// For each route, in the order of the configuration, whether this client may use it.
+    pub routes: Arc<[bool]>,
+    /// The tenant that the client is bound to.
+    pub tenant: Option<Arc<str>>,
+}
+
+impl fmt::Debug for NewSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewSession")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// From the control thread to a worker.
+#[derive(Debug)]
+pub enum Mail {
+    /// Serve this session.
+    Attach(Box<NewSession>),
+    /// End this session: its client is gone, or must go.
+    Detach {
+        /// Which.
+        session: u32,
+        /// Why.
+        reason: EndReason,
+    },
+    /// Accept no more requests; finish those in flight, then say [`Notice::Drained`].
+    Drain,
+    /// End now: what is in flight is completed as unknown.
+    Stop,
+}
+
+/// From a worker to the control thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A session has been taken down; its region is no longer mapped by the worker.
+    Ended {
+        /// Which.
+        session: u32,
+        /// Why.
+        reason: EndReason,
+    },
+    /// Nothing is in flight and nothing more will be accepted.
+    Drained {
+        /// Which worker.
+        worker: u8,
+    },
+}
+
+/// How many mails or notices may wait. Each session causes at most two of either.
+const CAPACITY: usize = 8192;
+
+struct Queues {
+    mail: ArrayQueue<Mail>,
+    notices: ArrayQueue<Notice>,
+}
+
+/// The control thread's end.
+pub struct Post {
+    queues: Arc<Queues>,
+    ringer: Ringer,
+}
+
+/// The worker's end.
+pub struct Mailbox {
+    queues: Arc<Queues>,
+    control: Ringer,
+}
+
+impl fmt::Debug for Post {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Post").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox").finish_non_exhaustive()
+    }
+}
+
+/// Makes both ends. `worker` rings the worker's bell, `control` the control thread's.
+#[must_use]
+pub fn mailbox(worker: Ringer, control: Ringer) -> (Post, Mailbox) {
+    let queues = Arc::new(Queues {
+        mail: ArrayQueue::new(CAPACITY),
+        notices: ArrayQueue::new(CAPACITY),
+    });
+    (
+        Post {
+            queues: Arc::clone(&queues),
+            ringer: worker,
+        },
+        Mailbox { queues, control },
+    )
+}
+
+impl Post {
+    /// Sends a mail and wakes the worker.
+    ///
+    /// # Errors
+    /// Gives the mail back when the worker is so far behind that the queue is full.
+    pub fn send(&self, mail: Mail) -> Result<(), Mail> {
+        let sent = self.queues.mail.push(mail);
+        self.ringer.ring();
+        sent
+    }
+
+    /// The next notice of the worker.
+    #[must_use]
+    pub fn notice(&self) -> Option<Notice> {
+        self.queues.notices.pop()
+    }
+}
+
+impl Mailbox {
+    /// The next mail.
+    #[must_use]
+    pub fn take(&self) -> Option<Mail> {
+        self.queues.mail.pop()
+    }
+
+    /// Whether a mail waits.
+    #[must_use]
+    pub fn has_mail(&self) -> bool {
+        !self.queues.mail.is_empty()
+    }
+
+    /// Tells the control thread.
+    ///
+    /// # Errors
+    /// Gives the notice back when the control thread is so far behind that the queue is full.
+    pub fn tell(&self, notice: Notice) -> Result<(), Notice> {
+        let told = self.queues.notices.push(notice);
+        self.control.ring();
+        told
+    }
+}

@@ -165,6 +165,13 @@ pub trait Upstream {
 
     /// Largest body in bytes, headers as they go on the wire included, that the other side takes.
     fn max_payload(&self) -> u32;
+
+    /// Says that the worker will sleep unless [`has_replies`](Self::has_replies) says otherwise
+    /// after this.
+    fn arm(&self, waker: &Waker);
+
+    /// Says that the worker is awake: it need not be woken for an answer.
+    fn disarm(&self);
 }
 
 /// Answers by itself: every request comes back `OK` with its own headers and payload.
@@ -204,6 +211,10 @@ impl Upstream for Loopback {
     fn max_payload(&self) -> u32 {
         u32::MAX
     }
+
+    fn arm(&self, _waker: &Waker) {}
+
+    fn disarm(&self) {}
 }
 
 /// Whether one side sleeps, and how to wake it.
@@ -272,18 +283,6 @@ pub struct WorkerEnd {
     link: Arc<Link>,
 }
 
-impl WorkerEnd {
-    /// Says that the worker will sleep unless [`Upstream::has_replies`] says otherwise after this.
-    pub fn arm(&self, waker: &Waker) {
-        self.link.worker.arm(waker);
-    }
-
-    /// Says that the worker is awake: it need not be woken for an answer.
-    pub fn disarm(&self) {
-        self.link.worker.disarm();
-    }
-}
-
 impl fmt::Debug for WorkerEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkerEnd").finish_non_exhaustive()
@@ -316,6 +315,14 @@ impl Upstream for WorkerEnd {
 
     fn max_payload(&self) -> u32 {
         self.link.max_payload.load(Ordering::Relaxed)
+    }
+
+    fn arm(&self, waker: &Waker) {
+        self.link.worker.arm(waker);
+    }
+
+    fn disarm(&self) {
+        self.link.worker.disarm();
     }
 }
 

@@ -5,5 +5,6 @@ pub mod bridge;
 pub mod clock;
 pub mod metrics;
 pub mod route;
+pub mod router_contract;
 pub mod settings;
 pub mod worker;

@@ -1,3 +1,26 @@
-//! The worker room: one pinned thread that never blocks, between sessions and upstream.
+//! The worker room: between the rings of its sessions and one upstream.
+//!
+//! A worker is stepped, by a thread of its own ([`thread`]) or by the NATS runtime's thread, and
+//! never blocks: it moves submissions from rings to the upstream's queue, answers from there into
+//! the blocks they belong to, and gives every accepted request exactly one completion. Only the
+//! control thread speaks to it, by mail.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `cycle` | the duty cycle |
+//! | `validate` | what may pass |
+//! | `sessions` | the table of sessions |
+//! | `in_flight` | the slab of requests on their way |
+//! | `timers` | their deadlines |
+//! | `mailbox` | to and from the control thread |
+//! | `idle` | how to wait |
+//! | `thread` | a thread of its own |
 
+pub mod cycle;
+pub mod idle;
+pub mod in_flight;
 pub mod mailbox;
+pub mod sessions;
+pub mod thread;
+pub mod timers;
+pub mod validate;

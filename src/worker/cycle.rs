@@ -1,0 +1,573 @@
+//! The duty cycle of a worker. Sans-IO: it is stepped from outside, told the time, and touches
+//! nothing but its sessions' rings, its mailbox and its upstream.
+//!
+//! One cycle: mail, answers, submissions of every session in turn, deadlines, then everything that
+//! was completed is shown and its clients are rung for. Room is reserved before a submission is
+//! taken: without room in the upstream's queue or the slab nothing is popped, the ring fills, and
+//! the client sees `Full`. So an accepted request always has a place until its one completion.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use ipc_ringbuf::doorbell;
+use ipc_ringbuf::entry::{Code, Cqe, Sqe};
+use ipc_ringbuf::error::{EndReason, PeerMisbehaved};
+use ipc_ringbuf::headers;
+use ipc_ringbuf::port::{Rung, Submission};
+use ipc_ringbuf::sys::{Bell, BellPage};
+
+use super::in_flight::{Entry, InFlight};
+use super::mailbox::{Mail, Mailbox, NewSession, Notice};
+use super::sessions::{Dirtied, Session, Sessions};
+use super::timers::Timers;
+use super::validate::{Verdict, validate};
+use crate::bridge::{Admissions, Duty, Reply, Request, Upstream};
+use crate::clock::{Clock, Nanos};
+use crate::metrics::worker::WorkerMetrics;
+use crate::route::Route;
+
+/// Most answers taken in one cycle, so that submissions and deadlines get their turn.
+const REPLIES_PER_CYCLE: usize = 1024;
+/// How soon to look for room again while submissions wait for it.
+const STARVED_LOOK: Duration = Duration::from_millis(1);
+/// Bytes of the buffer that the bodies of a batch share.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct Parts<U, C> {
+    /// Its number.
+    pub number: u8,
+    /// Who answers.
+    pub upstream: U,
+    /// The time.
+    pub clock: C,
+    /// The routes, by number.
+    pub routes: Arc<[Route]>,
+    /// What is let in, by route.
+    pub admissions: Arc<Admissions>,
+    /// Its counters.
+    pub metrics: Arc<WorkerMetrics>,
+    /// Its mail.
+    pub mailbox: Mailbox,
+    /// What it sleeps on.
+    pub bell: Bell,
+    /// How its clients see that it sleeps.
+    pub page: Arc<BellPage>,
+    /// Most requests in flight.
+    pub max_in_flight: u32,
+    /// Most requests taken from one session in one turn.
+    pub burst: u32,
+    /// Where tokens begin; random, so that they cannot be guessed.
+    pub first_generation: u32,
+}
+
+/// How far a worker is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// Accepts nothing; finishes what is in flight.
+    Draining,
+    /// Has said that nothing is in flight.
+    Drained,
+    /// Has nothing left to do.
+    Finished,
+}
+
+/// One worker.
+pub struct Worker<U, C> {
+    number: u8,
+    upstream: U,
+    clock: C,
+    routes: Arc<[Route]>,
+    admissions: Arc<Admissions>,
+    metrics: Arc<WorkerMetrics>,
+    mailbox: Mailbox,
+    bell: Bell,
+    /// Rings `bell`; given to the upstream before sleeping.
+    waker: Waker,
+    page: Arc<BellPage>,
+    burst: u32,
+    sessions: Sessions,
+    in_flight: InFlight,
+    timers: Timers,
+    phase: Phase,
+    /// Seat that is served first in this cycle.
+    first: usize,
+    /// Seats with completions that their clients were not rung for yet.
+    dirty: Vec<u32>,
+    /// Timers that fired in this cycle.
+    fired: Vec<u32>,
+    /// What bodies are copied into.
+    batch: BytesMut,
+    /// Notices for which the queue had no room.
+    untold: VecDeque<Notice>,
+    /// Counts requests on routes that are half open.
+    toggle: u32,
+    /// When to look again although nobody rings: submissions wait for room, and room makes no
+    /// sound.
+    starved_until: Nanos,
+}
+
+impl<U, C> fmt::Debug for Worker<U, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("number", &self.number)
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<U: Upstream, C: Clock> Worker<U, C> {
+    /// A worker without sessions.
+    ///
+    /// # Errors
+    /// The operating system's, when the bell cannot be shared.
+    pub fn new(parts: Parts<U, C>) -> std::io::Result<Self> {
+        let now = parts.clock.now();
+        Ok(Self {
+            waker: Waker::from(Arc::new(parts.bell.ringer()?)),
+            number: parts.number,
+            upstream: parts.upstream,
+            clock: parts.clock,
+            routes: parts.routes,
+            admissions: parts.admissions,
+            metrics: parts.metrics,
+            mailbox: parts.mailbox,
+            bell: parts.bell,
+            page: parts.page,
+            burst: parts.burst.max(1),
+            sessions: Sessions::default(),
+            in_flight: InFlight::new(parts.number, parts.max_in_flight, parts.first_generation),
+            timers: Timers::new(now),
+            phase: Phase::Serving,
+            first: 0,
+            dirty: Vec::new(),
+            fired: Vec::new(),
+            batch: BytesMut::new(),
+            untold: VecDeque::new(),
+            toggle: 0,
+            starved_until: Nanos::NEVER,
+        })
+    }
+
+    /// One cycle. Returns how much was done: 0 when there was nothing to do.
+    pub fn do_work(&mut self) -> usize {
+        let now = self.clock.now();
+        let mut done = self.read_mail(now);
+        done += self.take_replies(now);
+        done += self.poll_sessions(now);
+        done += self.expire(now);
+        self.settle();
+        self.finish_drain();
+        self.metrics.cycles.increment();
+        self.metrics.in_flight.set(u64::from(self.in_flight.len()));
+        done
+    }
+
+    /// Requests in flight.
+    #[must_use]
+    pub const fn in_flight(&self) -> u32 {
+        self.in_flight.len()
+    }
+
+    /// Sleeps until rung or until the moment something is due. Call after
+    /// [`prepare_to_sleep`](Duty::prepare_to_sleep) has said `true`, and [`awake`](Duty::awake)
+    /// afterwards.
+    pub fn sleep(&self)
+    where
+        U: Send,
+        C: Send,
+    {
+        // An upper bound, so that a worker whose clock was stopped looks around now and then.
+        let most = Duration::from_secs(1);
+        self.bell
+            .wait(self.next_due().until(self.clock.now()).min(most));
+    }
+
+    fn read_mail(&mut self, now: Nanos) -> usize {
+        let mut done = 0;
+        while let Some(notice) = self.untold.pop_front() {
+            if let Err(notice) = self.mailbox.tell(notice) {
+                self.untold.push_front(notice);
+                break;
+            }
+        }
+        while let Some(mail) = self.mailbox.take() {
+            done += 1;
+            match mail {
+                Mail::Attach(new) => self.attach(*new),
+                Mail::Detach { session, reason } => {
+                    if let Some(seat) = self.sessions.seat_of(session) {
+                        self.end_session(seat, reason);
+                    }
+                }
+                Mail::Drain if self.phase == Phase::Serving => self.phase = Phase::Draining,
+                Mail::Drain => {}
+                Mail::Stop => self.stop(now),
+            }
+        }
+        done
+    }
+
+    fn attach(&mut self, new: NewSession) {
+        let session = new.id;
+        if self.sessions.add(new, &self.bell).is_err() {
+            self.tell(Notice::Ended {
+                session,
+                reason: EndReason::Overloaded,
+            });
+        }
+        self.metrics.sessions.set(self.sessions.len() as u64);
+    }
+
+    fn take_replies(&mut self, now: Nanos) -> usize {
+        let mut done = 0;
+        while done < REPLIES_PER_CYCLE {
+            let Some(reply) = self.upstream.receive() else {
+                break;
+            };
+            done += 1;
+            match self.in_flight.remove(reply.token) {
+                Some(entry) => {
+                    self.timers.disarm(reply.token.place());
+                    self.complete(&entry, &reply, now);
+                }
+                None => self.metrics.late_replies.increment(),
+            }
+        }
+        done
+    }
+
+    fn poll_sessions(&mut self, now: Nanos) -> usize {
+        let seats = self.sessions.seats();
+        if seats == 0 {
+            return 0;
+        }
+        // The last seat of this cycle is not the last of the next.
+        self.first = (self.first + 1) % seats;
+        let mut done = 0;
+        for seat in (self.first..seats).chain(0..self.first) {
+            let Ok(seat) = u32::try_from(seat) else { break };
+            match self.poll_session(seat, now) {
+                Ok(taken) => done += taken,
+                Err(fault) => self.violation(seat, fault),
+            }
+        }
+        if done > 0 {
+            self.upstream.flush();
+        }
+        done
+    }
+
+    fn poll_session(&mut self, seat: u32, now: Nanos) -> Result<usize, PeerMisbehaved> {
+        let Some(session) = self.sessions.at(seat) else {
+            return Ok(0);
+        };
+        let mut taken = 0;
+        let room = self.upstream.room().min(self.in_flight.room() as usize);
+        let burst = room.min(self.burst as usize);
+        while taken < burst {
+            let Some(submission) = session.port.pop()? else {
+                break;
+            };
+            taken += 1;
+            self.metrics.accepted.increment();
+            let accepted = match submission.sqe {
+                Ok(sqe) if self.phase == Phase::Serving => Ok(sqe),
+                Ok(_) => Err(Code::Draining),
+                Err(fault) => Err(fault.code()),
+            };
+            let outcome = accepted.map_err(Verdict::from).and_then(|sqe| {
+                let start = self.batch.len();
+                if self.batch.capacity() - start < (sqe.header_len + sqe.payload_len) as usize {
+                    self.batch.reserve(BATCH_BYTES);
+                }
+                session
+                    .port
+                    .copy_body(submission.block, &sqe, &mut self.batch);
+                let limits = (self.upstream.max_payload(), &mut self.toggle);
+                validate(
+                    &sqe,
+                    &self.batch,
+                    session,
+                    &self.routes,
+                    &self.admissions,
+                    limits,
+                )
+                .map(|timeout| (sqe, timeout))
+            });
+            match outcome {
+                Ok((sqe, timeout)) => {
+                    let body = self.batch.split().freeze();
+                    let entry = Entry {
+                        seat,
+                        session: session.id,
+                        block: submission.block,
+                        user_data: sqe.user_data,
+                        accepted: now,
+                        ring_wait_ns: ring_wait(&sqe, now),
+                        deadline: now.after(timeout),
+                    };
+                    self.metrics.ring_wait.record(entry.ring_wait_ns);
+                    let Some(token) = self.in_flight.insert(entry) else {
+                        break;
+                    };
+                    self.timers.arm(token.place(), entry.deadline);
+                    let request = Request {
+                        token,
+                        route: sqe.route,
+                        session: session.id,
+                        idempotent: sqe.idempotent,
+                        deadline: entry.deadline,
+                        body,
+                        header_len: sqe.header_len,
+                        tenant: session.tenant.clone(),
+                    };
+                    // Room was reserved above, and this end is the only one that sends.
+                    let sent = self.upstream.send(request);
+                    debug_assert!(sent.is_ok(), "room was reserved");
+                }
+                Err(verdict) => {
+                    self.batch.clear();
+                    reject(session, &submission, verdict, &self.metrics)?;
+                    if session.completed() == Dirtied::Now {
+                        self.dirty.push(seat);
+                    }
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    fn expire(&mut self, now: Nanos) -> usize {
+        let mut fired = core::mem::take(&mut self.fired);
+        self.timers.expire(now, &mut fired);
+        let done = fired.len();
+        for place in fired.drain(..) {
+            self.complete_place(place, Code::Timeout, now);
+        }
+        self.fired = fired;
+        done
+    }
+
+    fn complete_place(&mut self, place: u32, code: Code, now: Nanos) {
+        if let Some(entry) = self.in_flight.remove_place(place) {
+            // Only the code is used: the entry has been found by its place.
+            let token = crate::bridge::Token::new(self.number, place, 0);
+            self.complete(&entry, &Reply::bare(token, code), now);
+        }
+    }
+
+    /// Gives a request its one completion.
+    fn complete(&mut self, entry: &Entry, reply: &Reply, now: Nanos) {
+        let session = self
+            .sessions
+            .at(entry.seat)
+            .filter(|s| s.id == entry.session);
+        let Some(session) = session else {
+            self.metrics.abandoned.increment();
+            return;
+        };
+        let upstream_ns = now.since(entry.accepted);
+        let mut cqe = Cqe {
+            ring_wait_ns: entry.ring_wait_ns,
+            upstream_ns,
+            retry_after_ms: reply.retry_after_ms,
+            ..Cqe::bare(entry.user_data, reply.code)
+        };
+        let bytes = reply.headers.len() as u64 + reply.payload.len() as u64;
+        let result = if session.port.fits(bytes) {
+            session
+                .port
+                .complete(entry.block, cqe, &reply.headers, &reply.payload)
+        } else {
+            // Nothing is cut silently: the client learns how long the answer was.
+            cqe.code = Code::BadReply;
+            let mut note = Vec::new();
+            let _ = headers::encode("ipcgw-reply-bytes", &bytes.to_string(), &mut note);
+            let note = if session.port.fits(note.len() as u64) {
+                &note[..]
+            } else {
+                &[]
+            };
+            session.port.complete(entry.block, cqe, note, &[])
+        };
+        match result {
+            Ok(()) => {
+                self.metrics.completed(cqe.code);
+                self.metrics.upstream.record(upstream_ns);
+                if session.completed() == Dirtied::Now {
+                    self.dirty.push(entry.seat);
+                }
+            }
+            Err(fault) => {
+                self.metrics.abandoned.increment();
+                self.violation(entry.seat, fault);
+            }
+        }
+    }
+
+    /// Shows what was completed in this cycle and rings each client once.
+    fn settle(&mut self) {
+        for seat in self.dirty.drain(..) {
+            if let Some(session) = self.sessions.at(seat)
+                && session.settle() == Rung::Woken
+            {
+                self.metrics.client_wakes.increment();
+            }
+        }
+    }
+
+    #[cold]
+    fn violation(&mut self, seat: u32, fault: PeerMisbehaved) {
+        self.metrics.ring_violations.increment();
+        if let Some(session) = self.sessions.at(seat) {
+            tracing::warn!(session = session.id, %fault, "session ended: its rings are corrupt");
+        }
+        self.end_session(seat, EndReason::RingCorrupt);
+    }
+
+    #[cold]
+    fn end_session(&mut self, seat: u32, reason: EndReason) {
+        let Some(session) = self.sessions.remove(seat, &self.bell) else {
+            return;
+        };
+        if session.port.held() > 0 {
+            let places: Vec<u32> = self.in_flight.of_session(session.id).collect();
+            for place in places {
+                self.timers.disarm(place);
+                self.in_flight.remove_place(place);
+                self.metrics.abandoned.increment();
+            }
+        }
+        session.port.close(reason);
+        let id = session.id;
+        drop(session);
+        self.metrics.sessions.set(self.sessions.len() as u64);
+        self.tell(Notice::Ended {
+            session: id,
+            reason,
+        });
+    }
+
+    #[cold]
+    fn stop(&mut self, now: Nanos) {
+        let places: Vec<u32> = self.in_flight.places().collect();
+        for place in places {
+            self.timers.disarm(place);
+            self.complete_place(place, Code::GatewayRestarted, now);
+        }
+        self.settle();
+        for seat in 0..self.sessions.seats() {
+            let Ok(seat) = u32::try_from(seat) else { break };
+            self.end_session(seat, EndReason::Draining);
+        }
+        self.phase = Phase::Finished;
+    }
+
+    fn finish_drain(&mut self) {
+        if self.phase == Phase::Draining && self.in_flight.is_empty() {
+            self.phase = Phase::Drained;
+            self.tell(Notice::Drained {
+                worker: self.number,
+            });
+        }
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        if let Err(notice) = self.mailbox.tell(notice) {
+            self.untold.push_back(notice);
+        }
+    }
+
+    /// Whether there is work, without doing any.
+    fn has_work(&mut self) -> bool {
+        if self.mailbox.has_mail() || self.upstream.has_replies() {
+            return true;
+        }
+        let submitted = (0..self.sessions.seats()).any(|seat| {
+            let session = u32::try_from(seat)
+                .ok()
+                .and_then(|seat| self.sessions.at(seat));
+            // A corrupt ring is for the cycle to end.
+            session.is_some_and(|s| s.port.has_submissions().unwrap_or(true))
+        });
+        let starved = submitted && (self.upstream.room() == 0 || self.in_flight.room() == 0);
+        self.starved_until = if starved {
+            self.clock.now().after(STARVED_LOOK)
+        } else {
+            Nanos::NEVER
+        };
+        submitted && !starved
+    }
+}
+
+impl<U: Upstream + Send, C: Clock + Send> Duty for Worker<U, C> {
+    fn do_work(&mut self) -> usize {
+        Self::do_work(self)
+    }
+
+    fn prepare_to_sleep(&mut self) -> bool {
+        // The clients' bell, then the upstream's; then one more look.
+        doorbell::arm(self.page.word(), doorbell::ASLEEP);
+        self.upstream.arm(&self.waker);
+        if self.has_work() {
+            self.awake();
+            return false;
+        }
+        self.metrics.sleeps.increment();
+        self.metrics.asleep.set(1);
+        true
+    }
+
+    fn awake(&mut self) {
+        doorbell::disarm(self.page.word());
+        self.upstream.disarm();
+        self.metrics.asleep.set(0);
+        // Take the rings, so that the bell's descriptor is not readable for old ones.
+        self.bell.wait(Duration::ZERO);
+    }
+
+    fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.fd()
+    }
+
+    fn next_due(&self) -> Nanos {
+        self.timers.next_due().min(self.starved_until)
+    }
+
+    fn finished(&self) -> bool {
+        self.phase == Phase::Finished && self.untold.is_empty()
+    }
+}
+
+/// How long a submission waited in the ring, if what the client claims is plausible.
+fn ring_wait(sqe: &Sqe, now: Nanos) -> u64 {
+    if sqe.submitted_ns == 0 {
+        0
+    } else {
+        now.since(Nanos(sqe.submitted_ns))
+    }
+}
+
+/// Completes a submission that goes no further.
+fn reject(
+    session: &mut Session,
+    submission: &Submission,
+    verdict: Verdict,
+    metrics: &WorkerMetrics,
+) -> Result<(), PeerMisbehaved> {
+    let cqe = Cqe {
+        retry_after_ms: verdict.retry_after_ms,
+        ..Cqe::bare(submission.user_data, verdict.code)
+    };
+    session.port.complete(submission.block, cqe, &[], &[])?;
+    metrics.completed(verdict.code);
+    Ok(())
+}

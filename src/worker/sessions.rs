@@ -1,0 +1,145 @@
+//! The sessions that one worker serves: a table of seats.
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use ipc_ringbuf::port::{Port, Rung};
+use ipc_ringbuf::sys::Bell;
+
+use super::mailbox::NewSession;
+
+/// One session.
+pub struct Session {
+    /// Its number.
+    pub id: u32,
+    /// The gateway's end of its rings.
+    pub port: Port,
+    /// For each route whether it may be used.
+    pub routes: Arc<[bool]>,
+    /// The tenant that its requests are bound to.
+    pub tenant: Option<Arc<str>>,
+    /// Whether completions were written since the client was last rung for.
+    dirty: bool,
+    eventfd: OwnedFd,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Marks that a completion was written; shows it at once if enough of them wait.
+    #[inline]
+    pub fn completed(&mut self) -> Dirtied {
+        if self.port.publish_due() {
+            self.port.publish();
+        }
+        if core::mem::replace(&mut self.dirty, true) {
+            Dirtied::Before
+        } else {
+            Dirtied::Now
+        }
+    }
+
+    /// Shows all completions and wakes the client if it sleeps.
+    #[inline]
+    pub fn settle(&mut self) -> Rung {
+        self.dirty = false;
+        self.port.publish();
+        self.port.ring()
+    }
+}
+
+/// Whether a session was marked before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dirtied {
+    /// It was.
+    Before,
+    /// This was the first completion since the client was rung for.
+    Now,
+}
+
+/// The table. A seat is used again after its session has left.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    seats: Vec<Option<Session>>,
+    taken: usize,
+}
+
+impl Sessions {
+    /// Seats a session and lets its client ring the worker.
+    ///
+    /// # Errors
+    /// The operating system's when the eventfd cannot be watched; the session is then dropped.
+    pub fn add(&mut self, new: NewSession, bell: &Bell) -> std::io::Result<()> {
+        bell.watch(new.eventfd.as_fd())?;
+        let NewSession {
+            id,
+            port,
+            eventfd,
+            routes,
+            tenant,
+        } = new;
+        let session = Session {
+            id,
+            port,
+            routes,
+            tenant,
+            dirty: false,
+            eventfd,
+        };
+        self.taken += 1;
+        match self.seats.iter_mut().find(|seat| seat.is_none()) {
+            Some(seat) => *seat = Some(session),
+            None => self.seats.push(Some(session)),
+        }
+        Ok(())
+    }
+
+    /// Unseats a session.
+    pub fn remove(&mut self, seat: u32, bell: &Bell) -> Option<Session> {
+        let session = self.seats.get_mut(seat as usize)?.take()?;
+        bell.forget(session.eventfd.as_fd());
+        self.taken -= 1;
+        Some(session)
+    }
+
+    /// The seat of a session.
+    #[must_use]
+    pub fn seat_of(&self, id: u32) -> Option<u32> {
+        let at = self
+            .seats
+            .iter()
+            .position(|s| s.as_ref().is_some_and(|s| s.id == id))?;
+        u32::try_from(at).ok()
+    }
+
+    /// The session at a seat.
+    #[inline]
+    pub fn at(&mut self, seat: u32) -> Option<&mut Session> {
+        self.seats.get_mut(seat as usize)?.as_mut()
+    }
+
+    /// Number of seats, free ones included.
+    #[must_use]
+    pub const fn seats(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Number of sessions.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.taken
+    }
+
+    /// Whether there is no session.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.taken == 0
+    }
+}

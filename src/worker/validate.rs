@@ -1,0 +1,100 @@
+//! Whether a parsed submission may go on: route, rights, size, load and headers, in that order.
+//! The copy that is checked here is the copy that is sent.
+
+use std::time::Duration;
+
+use ipc_ringbuf::entry::{Code, Sqe};
+
+use super::sessions::Session;
+use crate::bridge::{Admission, Admissions};
+use crate::route::Route;
+use crate::router_contract;
+
+/// Shortest time that a request is given.
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+/// Bytes that NATS adds to each header, and to all of them: `NATS/1.0`, colons, line ends. The
+/// headers that the gateway adds itself are in the second number.
+const WIRE_BYTES_PER_HEADER: u32 = 4;
+const WIRE_BYTES: u32 = 256;
+
+/// Why a submission is rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The code to complete with.
+    pub code: Code,
+    /// Milliseconds after which to try again; 0 when nothing is known.
+    pub retry_after_ms: u32,
+}
+
+impl From<Code> for Verdict {
+    fn from(code: Code) -> Self {
+        Self {
+            code,
+            retry_after_ms: 0,
+        }
+    }
+}
+
+/// Checks a submission whose body (headers, then payload) is in `body`. Returns the time it is
+/// given. `limits` are the broker's largest body and a counter for routes that are half open.
+///
+/// # Errors
+/// [`Verdict`] with the first rule that is broken.
+pub fn validate(
+    sqe: &Sqe,
+    body: &[u8],
+    session: &Session,
+    routes: &[Route],
+    admissions: &Admissions,
+    limits: (u32, &mut u32),
+) -> Result<Duration, Verdict> {
+    let (max_payload, toggle) = limits;
+    let route = routes.get(usize::from(sqe.route)).ok_or(Code::BadRoute)?;
+    if !session
+        .routes
+        .get(usize::from(sqe.route))
+        .copied()
+        .unwrap_or(false)
+    {
+        return Err(Code::Forbidden.into());
+    }
+    let headers = body.get(..sqe.header_len as usize).unwrap_or_default();
+    // Every encoded header has 4 bytes of lengths, which stand for the 4 that NATS adds.
+    let wire = u64::from(sqe.header_len) + u64::from(WIRE_BYTES) * u64::from(sqe.header_len != 0);
+    const {
+        assert!(
+            WIRE_BYTES_PER_HEADER == 4,
+            "the encoding's lengths stand for NATS's bytes"
+        )
+    };
+    if wire + u64::from(sqe.payload_len) > u64::from(max_payload) {
+        return Err(Code::TooLarge.into());
+    }
+    match admissions.of(sqe.route) {
+        Admission::Open => {}
+        Admission::Half { retry_after_ms } => {
+            *toggle = toggle.wrapping_add(1);
+            if toggle.is_multiple_of(2) {
+                return Err(Verdict {
+                    code: Code::Overloaded,
+                    retry_after_ms,
+                });
+            }
+        }
+        Admission::Closed { retry_after_ms } => {
+            return Err(Verdict {
+                code: Code::Overloaded,
+                retry_after_ms,
+            });
+        }
+    }
+    if !headers.is_empty() {
+        router_contract::check_client_headers(headers, session.tenant.as_deref())
+            .map_err(|fault| fault.code())?;
+    }
+    if sqe.timeout_ns == 0 {
+        return Ok(route.timeout);
+    }
+    let asked = Duration::from_nanos(sqe.timeout_ns);
+    Ok(asked.clamp(MIN_TIMEOUT, route.max_timeout.max(MIN_TIMEOUT)))
+}

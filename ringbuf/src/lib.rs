@@ -1,5 +1,7 @@
 //! Shared-memory rings between a client process and ipc-gateway.
 
+#[cfg(feature = "router")]
+pub mod decide;
 pub mod entry;
 pub mod headers;
 pub mod primitive;

@@ -420,3 +420,16 @@ pub(crate) fn hung_up(socket: BorrowedFd<'_>) -> Peer {
         _ => Peer::Present,
     }
 }
+
+/// Watches a descriptor for reading on the tokio runtime that this is called on.
+///
+/// # Errors
+/// The operating system's.
+#[cfg(feature = "tokio")]
+pub fn watch_readable(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+    use tokio::io::{Interest, unix::AsyncFd};
+    // SAFETY: an `OwnedFd` is open and keeps its number for as long as it lives, and the
+    // `AsyncFd` owns it.
+    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    watched.map_err(io::Error::from)
+}

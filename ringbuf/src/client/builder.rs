@@ -1,0 +1,223 @@
+//! [`ClientBuilder`]: where to attach and with what, and how to attach again.
+
+use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::handle::Client;
+use super::session::{Session, TrustedServer};
+use super::shared::SharedClient;
+#[cfg(feature = "tokio")]
+use super::tasks::AsyncClient;
+use super::waiting::WaitStrategy;
+use crate::error::AttachError;
+use crate::handshake::Hello;
+use crate::layout::Geometry;
+use crate::sys;
+
+/// How to attach. Every setting has a default.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it connects"]
+pub struct ClientBuilder {
+    socket: Option<PathBuf>,
+    geometry: Geometry,
+    name: String,
+    timeout: Duration,
+    wait: WaitStrategy,
+    trusted: TrustedServer,
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ClientBuilder {
+    /// The defaults: the gateway's default socket, 256 entries of 4,032 bytes.
+    pub fn new() -> Self {
+        let name = std::env::args().next().unwrap_or_default();
+        let name = name.rsplit('/').next().unwrap_or_default().to_owned();
+        Self {
+            socket: None,
+            geometry: Geometry::default(),
+            name,
+            timeout: Duration::from_secs(2),
+            wait: WaitStrategy::default(),
+            trusted: TrustedServer::RootOrSelf,
+        }
+    }
+
+    /// The gateway's socket. Default: `$IPC_GATEWAY_SOCKET`, else
+    /// `$XDG_RUNTIME_DIR/ipc-gateway/gateway.sock`, else `/run/ipc-gateway/gateway.sock`.
+    pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.socket = Some(path.into());
+        self
+    }
+
+    /// How many requests can be outstanding at once: rounded up to a power of two.
+    pub fn entries(mut self, entries: u32) -> Self {
+        self.geometry.entries = entries
+            .max(2)
+            .checked_next_power_of_two()
+            .unwrap_or(u32::MAX);
+        self
+    }
+
+    /// Bytes of headers and payload that a request or a reply may have.
+    pub const fn message_size(mut self, bytes: u32) -> Self {
+        self.geometry.message_size = bytes;
+        self
+    }
+
+    /// What the client calls itself in the gateway's logs; at most 32 bytes are kept.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// How long to wait for the gateway's answer when attaching.
+    pub const fn attach_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How to wait for completions.
+    pub const fn wait_strategy(mut self, wait: WaitStrategy) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Accepts a gateway that runs as this user, and no other. Default: root or this process's
+    /// own user.
+    pub const fn server_uid(mut self, uid: u32) -> Self {
+        self.trusted = TrustedServer::Uid(uid);
+        self
+    }
+
+    /// Accepts a gateway that runs as any user. Whoever can create the socket's path can then
+    /// read and answer every request.
+    pub const fn danger_any_server(mut self) -> Self {
+        self.trusted = TrustedServer::Anyone;
+        self
+    }
+
+    /// Attaches, for one thread.
+    ///
+    /// # Errors
+    /// [`AttachError`] says whether the gateway is not there, refuses, or is not one.
+    pub fn connect(self) -> Result<Client, AttachError> {
+        let wait = self.wait;
+        let attachment = self.into_attachment();
+        let session = attachment.attach()?;
+        Ok(Client::new(attachment, session, wait))
+    }
+
+    /// Attaches, for any number of threads.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_shared(self) -> Result<SharedClient, AttachError> {
+        self.connect().map(SharedClient::new)
+    }
+
+    /// Attaches, for the tasks of the tokio runtime that this is called on.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    #[cfg(feature = "tokio")]
+    pub async fn connect_async(self) -> Result<AsyncClient, AttachError> {
+        let wait = self.wait;
+        let attachment = self.into_attachment();
+        AsyncClient::attach(attachment, wait).await
+    }
+
+    fn into_attachment(self) -> Attachment {
+        Attachment {
+            path: self.socket.unwrap_or_else(default_socket),
+            hello: Hello {
+                geometry: self.geometry,
+                name: self.name,
+            },
+            timeout: self.timeout,
+            trusted: self.trusted,
+            failures: 0,
+            retry_at: 0,
+            last_error: None,
+        }
+    }
+}
+
+/// The gateway's socket when nobody names one.
+fn default_socket() -> PathBuf {
+    if let Some(path) = std::env::var_os("IPC_GATEWAY_SOCKET") {
+        return path.into();
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(dir) if sys::own_uid() != 0 => PathBuf::from(dir).join("ipc-gateway/gateway.sock"),
+        _ => PathBuf::from("/run/ipc-gateway/gateway.sock"),
+    }
+}
+
+/// Shortest and longest backoff between two tries to attach again, before jitter.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+
+/// What is needed to attach, and to attach again.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    path: PathBuf,
+    hello: Hello,
+    timeout: Duration,
+    trusted: TrustedServer,
+    /// Tries that failed since the last session.
+    failures: u32,
+    /// When the next try is allowed, on the monotonic clock.
+    retry_at: u64,
+    last_error: Option<AttachError>,
+}
+
+impl Attachment {
+    pub(super) fn attach(&self) -> Result<Session, AttachError> {
+        Session::attach(&self.path, &self.hello, self.trusted, self.timeout)
+    }
+
+    /// A session was lost: the first try is soon, but not at the same moment as everybody's.
+    pub(super) fn lost(&mut self) {
+        self.failures = 0;
+        self.retry_at = sys::monotonic_ns().saturating_add(self.backoff());
+    }
+
+    /// Tries again, if it is time.
+    pub(super) fn retry(&mut self) -> Option<Session> {
+        if sys::monotonic_ns() < self.retry_at {
+            return None;
+        }
+        match self.attach() {
+            Ok(session) => {
+                self.failures = 0;
+                self.last_error = None;
+                Some(session)
+            }
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                self.last_error = Some(error);
+                self.retry_at = sys::monotonic_ns().saturating_add(self.backoff());
+                None
+            }
+        }
+    }
+
+    pub(super) const fn last_error(&self) -> Option<&AttachError> {
+        self.last_error.as_ref()
+    }
+
+    /// Nanoseconds to wait: anything up to an exponentially growing bound ("full jitter").
+    fn backoff(&self) -> u64 {
+        let (least, most) = BACKOFF;
+        let factor = 1_u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX);
+        let bound = least.saturating_mul(factor).min(most);
+        let bound = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX).max(1);
+        // The standard library's per-process random hash keys are random enough for jitter.
+        RandomState::new().hash_one(sys::monotonic_ns()) % bound
+    }
+}

@@ -1,0 +1,600 @@
+//! [`Client`]: one attached handle for one thread.
+
+use core::fmt;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use super::builder::Attachment;
+use super::completion::{Completion, OwnedCompletion};
+use super::loan::Loan;
+use super::request::{Request, RouteRef, Ticket};
+use super::session::{Session, Sleeper};
+use super::waiting::{Budget, WaitStrategy};
+use crate::doorbell;
+use crate::entry::{Code, Cqe, MAX_HEADER_BYTES, Opcode, Sqe};
+use crate::error::{AttachError, EndReason};
+use crate::headers::HeaderError;
+use crate::sys;
+
+/// After this many polls in vain the gateway's presence is checked: one system call.
+const POLLS_PER_CHECK: u32 = 4096;
+/// Longest sleep before the gateway's presence is checked.
+const SLEEP_SLICE: Duration = Duration::from_millis(100);
+/// Submissions that share one reading of the clock, at most.
+const SUBMISSIONS_PER_STAMP: u64 = 32;
+/// Looks between two reads of the clock while waiting awake.
+const LOOKS_PER_CLOCK: u32 = 64;
+
+/// Why a request was not submitted. The request comes back.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SubmitError<'a> {
+    /// Every block is on its way: take completions, then try again.
+    Full(Request<'a>),
+    /// Headers and payload are larger than a block.
+    TooLarge {
+        /// The request.
+        request: Request<'a>,
+        /// Bytes that fit. Ask for more with [`ClientBuilder::message_size`].
+        ///
+        /// [`ClientBuilder::message_size`]: super::ClientBuilder::message_size
+        limit: u32,
+    },
+    /// The gateway has no route of this name.
+    UnknownRoute(Request<'a>),
+    /// A header is malformed.
+    BadHeader(HeaderError, Request<'a>),
+    /// The gateway is gone and has not come back yet.
+    Detached(Request<'a>),
+}
+
+impl fmt::Display for SubmitError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(_) => f.write_str("every block is in flight: take completions first"),
+            Self::TooLarge { limit, .. } => write!(
+                f,
+                "headers and payload are larger than the session's message size of {limit} bytes"
+            ),
+            Self::UnknownRoute(request) => {
+                write!(f, "the gateway has no route {:?}", request.route)
+            }
+            Self::BadHeader(fault, _) => fault.fmt(f),
+            Self::Detached(_) => f.write_str("the gateway is gone; attaching again is being tried"),
+        }
+    }
+}
+
+impl core::error::Error for SubmitError<'_> {}
+
+/// Why [`Client::call`] did not send its request. Nothing was sent: it is safe to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallError {
+    /// Headers and payload are larger than a block, which holds this many bytes.
+    TooLarge {
+        /// Bytes that fit.
+        limit: u32,
+    },
+    /// The gateway has no route of this name.
+    UnknownRoute,
+    /// A header is malformed.
+    BadHeader(HeaderError),
+    /// The gateway is gone and has not come back yet.
+    Detached,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { limit } => write!(
+                f,
+                "headers and payload are larger than the session's message size of {limit} bytes"
+            ),
+            Self::UnknownRoute => f.write_str("the gateway has no such route"),
+            Self::BadHeader(fault) => fault.fmt(f),
+            Self::Detached => f.write_str("the gateway is gone; attaching again is being tried"),
+        }
+    }
+}
+
+impl core::error::Error for CallError {}
+
+/// Whether a failed submission may succeed once completions were taken.
+pub(super) enum Refused<'a> {
+    /// It may: the request comes back.
+    Full(Request<'a>),
+    /// It will not.
+    Final(CallError),
+}
+
+impl<'a> From<SubmitError<'a>> for Refused<'a> {
+    fn from(error: SubmitError<'a>) -> Self {
+        Self::Final(match error {
+            SubmitError::Full(request) => return Self::Full(request),
+            SubmitError::TooLarge { limit, .. } => CallError::TooLarge { limit },
+            SubmitError::UnknownRoute(_) => CallError::UnknownRoute,
+            SubmitError::BadHeader(fault, _) => CallError::BadHeader(fault),
+            SubmitError::Detached(_) => CallError::Detached,
+        })
+    }
+}
+
+/// A handle for one thread: `Send`, not `Sync`. Submits requests and takes completions.
+///
+/// Completions come in any order, each exactly once. When the gateway goes away, everything
+/// outstanding completes as `GATEWAY_RESTARTED` and later submissions attach again, at most as
+/// often as a backoff with jitter allows.
+///
+/// ```no_run
+/// use ipc_ringbuf::{ClientBuilder, Request};
+///
+/// let mut client = ClientBuilder::new().connect()?;
+/// let reply = client.call(Request::to("decide").payload(b"{}"))?;
+/// println!("{} {:?}", reply.code(), reply.payload());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Client {
+    attachment: Attachment,
+    session: Option<Session>,
+    /// Marks of requests that a lost gateway took with it.
+    lost: VecDeque<u64>,
+    /// Completions of other requests that [`call`](Self::call) met.
+    stash: VecDeque<OwnedCompletion>,
+    /// What [`poll`](Self::poll) lends when it takes from the stash.
+    lent: Option<OwnedCompletion>,
+    /// Body of the completion that is lent.
+    body: BytesMut,
+    next_mark: u64,
+    /// The batch's clock reading; 0 when it is to be read.
+    stamp: u64,
+    polls: u32,
+    budget: Budget,
+    ended: Option<EndReason>,
+}
+
+/// Where the next completion lies.
+enum Found {
+    Stashed,
+    InBody(Cqe),
+}
+
+impl Client {
+    pub(super) fn new(attachment: Attachment, session: Session, wait: WaitStrategy) -> Self {
+        Self {
+            attachment,
+            session: Some(session),
+            lost: VecDeque::new(),
+            stash: VecDeque::new(),
+            lent: None,
+            body: BytesMut::new(),
+            next_mark: 0,
+            stamp: 0,
+            polls: 0,
+            budget: Budget::new(wait),
+            ended: None,
+        }
+    }
+
+    /// Submits a request: copies it into a block and pushes that. It is shown to the gateway when
+    /// enough requests wait, and in any case by [`flush`](Self::flush), [`wait`](Self::wait) and
+    /// [`call`](Self::call).
+    ///
+    /// # Errors
+    /// [`SubmitError`] gives the request back; nothing was sent.
+    #[inline]
+    pub fn submit<'a>(&mut self, request: Request<'a>) -> Result<Ticket, SubmitError<'a>> {
+        let (block, sqe, request) = self.prepare(request)?;
+        let Some(session) = &mut self.session else {
+            return Err(SubmitError::Detached(request));
+        };
+        // `prepare` has checked that it fits.
+        session.write(block, sqe.header_len, request.payload);
+        if session.push(block, &sqe).is_err() {
+            self.lose();
+            self.lost.push_back(sqe.user_data);
+        }
+        Ok(Ticket(sqe.user_data))
+    }
+
+    /// Takes a block to write the payload in place. `request` says everything but the payload,
+    /// which must be empty.
+    ///
+    /// # Errors
+    /// [`SubmitError`] gives the request back.
+    pub fn loan<'a>(&mut self, request: Request<'a>) -> Result<Loan<'_>, SubmitError<'a>> {
+        let (block, sqe, _) = self.prepare(request)?;
+        let room = self.message_size().saturating_sub(sqe.header_len);
+        Ok(Loan::new(self, block, sqe, room))
+    }
+
+    /// Takes a block and writes the headers.
+    #[inline]
+    fn prepare<'a>(
+        &mut self,
+        request: Request<'a>,
+    ) -> Result<(u32, Sqe, Request<'a>), SubmitError<'a>> {
+        if self.session.is_none() && !self.reattach() {
+            return Err(SubmitError::Detached(request));
+        }
+        let Some(session) = &mut self.session else {
+            return Err(SubmitError::Detached(request));
+        };
+        let route = match request.route {
+            RouteRef::Id(id) => id,
+            RouteRef::Name(name) => {
+                let found = session
+                    .welcome()
+                    .routes
+                    .iter()
+                    .find(|route| route.name == name);
+                match found {
+                    Some(route) => route.id,
+                    None => return Err(SubmitError::UnknownRoute(request)),
+                }
+            }
+        };
+        let headers = match &request.headers {
+            Ok(headers) => headers,
+            Err(fault) => return Err(SubmitError::BadHeader(*fault, request)),
+        };
+        let limit = session.message_size();
+        let header_len = u32::try_from(headers.len()).unwrap_or(u32::MAX);
+        let payload_len = u32::try_from(request.payload.len()).unwrap_or(u32::MAX);
+        if header_len > MAX_HEADER_BYTES
+            || u64::from(header_len) + u64::from(payload_len) > u64::from(limit)
+        {
+            return Err(SubmitError::TooLarge { request, limit });
+        }
+        let Some(block) = session.take_block() else {
+            session.publish();
+            return Err(SubmitError::Full(request));
+        };
+        if header_len != 0 {
+            session.write(block, 0, headers);
+        }
+        let user_data = request.user_data.unwrap_or(self.next_mark);
+        self.next_mark = self.next_mark.wrapping_add(1);
+        if self.stamp == 0 || self.next_mark.is_multiple_of(SUBMISSIONS_PER_STAMP) {
+            self.stamp = sys::monotonic_ns();
+        }
+        let sqe = Sqe {
+            user_data,
+            opcode: Opcode::Call,
+            idempotent: request.idempotent,
+            route,
+            header_len,
+            payload_len,
+            timeout_ns: request.timeout_ns,
+            submitted_ns: self.stamp,
+        };
+        Ok((block, sqe, request))
+    }
+
+    /// Pushes a loaned block.
+    pub(super) fn push_loan(&mut self, block: u32, sqe: &Sqe) -> Ticket {
+        let pushed = self
+            .session
+            .as_mut()
+            .is_some_and(|s| s.push(block, sqe).is_ok());
+        if !pushed {
+            self.lose();
+            self.lost.push_back(sqe.user_data);
+        }
+        Ticket(sqe.user_data)
+    }
+
+    /// Gives a loaned block back.
+    pub(super) fn return_loan(&mut self, block: u32) {
+        if let Some(session) = &mut self.session {
+            session.put_back(block);
+        }
+    }
+
+    /// Copies bytes into a loaned block.
+    pub(super) fn write_loan(&self, block: u32, at: u32, bytes: &[u8]) -> bool {
+        self.session
+            .as_ref()
+            .is_some_and(|session| session.write(block, at, bytes))
+    }
+
+    /// Shows everything submitted to the gateway, and wakes it if it sleeps.
+    #[inline]
+    pub fn flush(&mut self) {
+        self.stamp = 0;
+        if let Some(session) = &mut self.session {
+            session.publish();
+        }
+    }
+
+    /// Takes a completion if there is one. Does not flush and does not wait.
+    #[inline]
+    pub fn poll(&mut self) -> Option<Completion<'_>> {
+        let found = self.find()?;
+        Some(self.lend(found))
+    }
+
+    #[inline]
+    fn lend(&mut self, found: Found) -> Completion<'_> {
+        match found {
+            Found::Stashed => {
+                self.lent = self.stash.pop_front();
+                let bare = Completion {
+                    cqe: Cqe::bare(0, Code::GatewayRestarted),
+                    headers: &[],
+                    payload: &[],
+                };
+                self.lent.as_ref().map_or(bare, OwnedCompletion::get)
+            }
+            Found::InBody(cqe) => {
+                let split = (cqe.header_len as usize).min(self.body.len());
+                let (headers, payload) = self.body.split_at(split);
+                Completion {
+                    cqe,
+                    headers,
+                    payload,
+                }
+            }
+        }
+    }
+
+    /// Takes the next completion out of wherever it is.
+    #[inline]
+    fn find(&mut self) -> Option<Found> {
+        if !self.stash.is_empty() {
+            return Some(Found::Stashed);
+        }
+        if let Some(session) = &mut self.session {
+            match session.pop(&mut self.body) {
+                Ok(Some(cqe)) => {
+                    self.polls = 0;
+                    return Some(Found::InBody(cqe));
+                }
+                Ok(None) => {
+                    self.stamp = 0;
+                    self.polls += 1;
+                    if self.polls >= POLLS_PER_CHECK {
+                        self.check_presence();
+                    }
+                }
+                Err(_) => self.lose(),
+            }
+        }
+        let mark = self.lost.pop_front()?;
+        self.body.clear();
+        Some(Found::InBody(Cqe::bare(mark, Code::GatewayRestarted)))
+    }
+
+    /// Flushes, then waits until there is a completion, at most `timeout`. Returns `None` at once
+    /// when nothing is outstanding.
+    pub fn wait(&mut self, timeout: Duration) -> Option<Completion<'_>> {
+        self.flush();
+        if !self.wait_ready(timeout) {
+            return None;
+        }
+        self.poll()
+    }
+
+    /// Submits a request and waits for its completion. Completions of other requests that come
+    /// meanwhile are kept for [`poll`](Self::poll). The gateway completes every request at its
+    /// deadline, so this ends then at the latest, or when the gateway is gone.
+    ///
+    /// # Errors
+    /// [`CallError`] when nothing was sent.
+    pub fn call(&mut self, request: Request<'_>) -> Result<Completion<'_>, CallError> {
+        let mut request = request;
+        let ticket = loop {
+            match self.submit(request).map_err(Refused::from) {
+                Ok(ticket) => break ticket,
+                Err(Refused::Final(error)) => return Err(error),
+                Err(Refused::Full(back)) => {
+                    request = back;
+                    self.stash_one();
+                }
+            }
+        };
+        self.flush();
+        loop {
+            let at = self
+                .stash
+                .iter()
+                .position(|completion| completion.ticket() == ticket);
+            if let Some(owned) = at.and_then(|at| self.stash.remove(at)) {
+                return Ok(self.lent.insert(owned).get());
+            }
+            self.stash_one();
+        }
+    }
+
+    /// Waits for one completion that is not stashed, and stashes it.
+    fn stash_one(&mut self) {
+        let stash = core::mem::take(&mut self.stash);
+        self.wait_ready(SLEEP_SLICE);
+        let fresh = self.poll().map(|completion| completion.to_owned());
+        self.stash = stash;
+        self.stash.extend(fresh);
+    }
+
+    fn wait_ready(&mut self, timeout: Duration) -> bool {
+        if self.ready() {
+            return true;
+        }
+        if self.outstanding() == 0 {
+            return false;
+        }
+        let deadline = deadline_after(timeout);
+        loop {
+            if self.look(deadline) {
+                self.budget.rewarded();
+                return true;
+            }
+            let Some(sleeper) = self.arm(doorbell::ASLEEP) else {
+                return true;
+            };
+            let left = Duration::from_nanos(deadline.saturating_sub(sys::monotonic_ns()));
+            sleeper.sleep(left.min(SLEEP_SLICE));
+            self.disarm();
+            self.budget.slept();
+            if self.ready() {
+                return true;
+            }
+            self.check_presence();
+            if self.outstanding() == 0 || sys::monotonic_ns() >= deadline {
+                return self.ready();
+            }
+        }
+    }
+
+    /// Looks for a completion as often as the budget allows.
+    fn look(&mut self, deadline: u64) -> bool {
+        for look in 1..=self.budget.looks() {
+            self.budget.pause();
+            if self.ready() {
+                return true;
+            }
+            if look.is_multiple_of(LOOKS_PER_CLOCK) && sys::monotonic_ns() >= deadline {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Whether a completion can be taken without waiting.
+    pub(super) fn ready(&mut self) -> bool {
+        if !self.stash.is_empty() || !self.lost.is_empty() {
+            return true;
+        }
+        match self.session.as_mut().map(Session::has_completions) {
+            Some(Ok(ready)) => ready,
+            Some(Err(_)) => {
+                self.lose();
+                !self.lost.is_empty()
+            }
+            None => false,
+        }
+    }
+
+    /// Arms the bell; `None` when there is something to take after all.
+    pub(super) fn arm(&mut self, how: u32) -> Option<Sleeper> {
+        let session = self.session.as_ref()?;
+        let sleeper = session.sleeper();
+        doorbell::arm(session.bell(), how);
+        if self.ready() {
+            self.disarm();
+            return None;
+        }
+        Some(sleeper)
+    }
+
+    /// Disarms the bell.
+    pub(super) fn disarm(&self) {
+        if let Some(session) = &self.session {
+            doorbell::disarm(session.bell());
+        }
+    }
+
+    /// Finds out whether the gateway is still there; gives the session up if not.
+    pub(super) fn check_presence(&mut self) {
+        self.polls = 0;
+        let Some(reason) = self.session.as_ref().and_then(Session::ended) else {
+            return;
+        };
+        self.ended = Some(reason);
+        // What was completed before the end is still taken first.
+        let complete = self
+            .session
+            .as_mut()
+            .is_none_or(|s| !s.has_completions().unwrap_or(false));
+        if complete {
+            self.lose();
+        }
+    }
+
+    /// Gives the session up: what is outstanding is completed as lost.
+    #[cold]
+    fn lose(&mut self) {
+        if let Some(mut session) = self.session.take() {
+            self.lost.extend(session.abandon());
+            self.attachment.lost();
+        }
+    }
+
+    /// Attaches again if it is time to try and there is no session.
+    #[cfg(feature = "tokio")]
+    pub(super) fn try_attach(&mut self) {
+        if self.session.is_none() {
+            self.reattach();
+        }
+    }
+
+    /// Attaches again if it is time to try.
+    #[cold]
+    fn reattach(&mut self) -> bool {
+        self.session = self.attachment.retry();
+        self.session.is_some()
+    }
+
+    /// The number of a route, to save the look-up at each submission.
+    #[must_use]
+    pub fn route(&self, name: &str) -> Option<u16> {
+        let session = self.session.as_ref()?;
+        session
+            .welcome()
+            .routes
+            .iter()
+            .find(|route| route.name == name)
+            .map(|route| route.id)
+    }
+
+    /// Bytes of headers and payload that a request or reply may have; 0 while detached.
+    #[must_use]
+    pub fn message_size(&self) -> u32 {
+        self.session.as_ref().map_or(0, Session::message_size)
+    }
+
+    /// Requests that can be outstanding at once; 0 while detached.
+    #[must_use]
+    pub fn entries(&self) -> u32 {
+        self.session
+            .as_ref()
+            .map_or(0, |session| session.geometry().entries)
+    }
+
+    /// Requests submitted whose completions were not taken.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        let sent = self.session.as_ref().map_or(0, Session::outstanding);
+        sent + self.lost.len() + self.stash.len()
+    }
+
+    /// Whether there is a session. A lost gateway is noticed by polling and waiting.
+    #[must_use]
+    pub const fn is_attached(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Why the last session ended, if one has.
+    #[must_use]
+    pub const fn end_reason(&self) -> Option<EndReason> {
+        self.ended
+    }
+
+    /// Why the last try to attach again failed, if it did.
+    #[must_use]
+    pub const fn last_attach_error(&self) -> Option<&AttachError> {
+        self.attachment.last_error()
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(super) const fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+}
+
+fn deadline_after(timeout: Duration) -> u64 {
+    let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+    sys::monotonic_ns().saturating_add(nanos)
+}

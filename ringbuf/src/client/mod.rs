@@ -1,0 +1,31 @@
+//! The client's end: what an application imports.
+//!
+//! | noun | what it is |
+//! |---|---|
+//! | [`ClientBuilder`] | where to attach, and with what geometry |
+//! | [`Client`] | one attached handle for one thread: the fast way |
+//! | [`SharedClient`] | one handle for many threads |
+//! | `AsyncClient` | one handle for many tasks (feature `tokio`) |
+//! | [`Request`], [`Loan`] | what goes out: copied into a block, or written in place |
+//! | [`Completion`] | what comes back, exactly once for each request |
+
+mod builder;
+mod completion;
+mod handle;
+mod loan;
+mod request;
+mod session;
+mod shared;
+#[cfg(feature = "tokio")]
+mod tasks;
+mod waiting;
+
+pub use builder::ClientBuilder;
+pub use completion::{Completion, OwnedCompletion, Timing};
+pub use handle::{CallError, Client, SubmitError};
+pub use loan::Loan;
+pub use request::{Request, RouteRef, Ticket};
+pub use shared::SharedClient;
+#[cfg(feature = "tokio")]
+pub use tasks::AsyncClient;
+pub use waiting::WaitStrategy;

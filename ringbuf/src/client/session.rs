@@ -1,0 +1,313 @@
+//! The client's end of one attachment: takes blocks, pushes them, and pops what was completed.
+//! Mirror image of the gateway's `Port`.
+//!
+//! Invariant: every block is in one of two places, the free list or `pending`, and the gateway can
+//! complete only what is pending. Credits are blocks: whoever holds a free block has room in both
+//! rings.
+
+use core::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use crate::arena;
+use crate::doorbell;
+use crate::entry::{Cqe, Sqe};
+use crate::error::{AttachError, EndReason, PeerMisbehaved};
+use crate::handshake::{Answer, FAREWELL, Hello, MAX_PACKET_BYTES, Welcome};
+use crate::layout::{Geometry, Layout, Line, Ring};
+use crate::primitive::AtomicU32;
+use crate::region::{Region, RingView};
+use crate::spsc::{Consumer, Producer};
+use crate::sys::{self, BellPage, Peer};
+
+/// A completion ring is looked ahead in this far.
+const PREFETCH: u32 = 4;
+
+/// Whether a block is on its way, and with which mark.
+#[derive(Clone, Copy, Debug)]
+enum Pending {
+    No,
+    Yes(u64),
+}
+
+/// One attachment.
+pub(super) struct Session {
+    region: Arc<Region>,
+    submissions: Producer<RingView>,
+    completions: Consumer<RingView>,
+    /// Blocks that are the client's, last freed first: it is the warmest.
+    free: Vec<u32>,
+    pending: Box<[Pending]>,
+    page: BellPage,
+    eventfd: OwnedFd,
+    socket: OwnedFd,
+    welcome: Welcome,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.welcome.session)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which users a client accepts as the gateway's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TrustedServer {
+    /// Root and this process's own user.
+    RootOrSelf,
+    /// This user.
+    Uid(u32),
+    /// Any.
+    Anyone,
+}
+
+impl Session {
+    /// Attaches to the gateway that listens at `path`.
+    pub(super) fn attach(
+        path: &Path,
+        hello: &Hello,
+        trusted: TrustedServer,
+        timeout: Duration,
+    ) -> Result<Self, AttachError> {
+        // Checked here so that a typo is reported without a gateway.
+        Layout::try_from(hello.geometry).map_err(AttachError::Geometry)?;
+        let socket = connect(path, timeout)?;
+        let uid = sys::peer_uid(socket.as_fd())?;
+        let trust = match trusted {
+            TrustedServer::RootOrSelf => uid == 0 || uid == sys::own_uid(),
+            TrustedServer::Uid(expected) => uid == expected,
+            TrustedServer::Anyone => true,
+        };
+        if !trust {
+            return Err(AttachError::ServerNotTrusted { uid });
+        }
+        // A refusal can be waiting before the hello is sent; then the send fails and it is read.
+        let sent = sys::send_packet(socket.as_fd(), &hello.encode(), &[]);
+        let mut packet = vec![0; MAX_PACKET_BYTES];
+        let received = sys::receive_packet(socket.as_fd(), &mut packet)?;
+        let Some((bytes, fds)) = received else {
+            sent?;
+            return Err(AttachError::Protocol(
+                "the connection was closed without an answer",
+            ));
+        };
+        let packet = packet.get(..bytes).unwrap_or_default();
+        match Answer::parse(packet) {
+            Ok(Answer::Welcome(welcome)) => Self::from_welcome(welcome, fds, socket),
+            Ok(Answer::Refusal(refusal)) => Err(AttachError::Refused {
+                reason: refusal.reason,
+                detail: refusal.detail,
+            }),
+            Err(_) => Err(AttachError::Protocol("its answer is malformed")),
+        }
+    }
+
+    fn from_welcome(
+        welcome: Welcome,
+        fds: Vec<OwnedFd>,
+        socket: OwnedFd,
+    ) -> Result<Self, AttachError> {
+        let fds: [OwnedFd; 3] = fds
+            .try_into()
+            .map_err(|_| AttachError::Protocol("it did not pass three descriptors"))?;
+        let [memfd, page, eventfd] = fds;
+        let layout = Layout::try_from(welcome.geometry).map_err(AttachError::Geometry)?;
+        let region = Region::map(memfd.as_fd(), layout)?;
+        let entries = layout.entries();
+        Ok(Self {
+            submissions: Producer::new(region.ring(Ring::Submission)),
+            completions: Consumer::new(region.ring(Ring::Completion)),
+            free: (0..entries).rev().collect(),
+            pending: vec![Pending::No; entries as usize].into_boxed_slice(),
+            page: BellPage::open(page.as_fd())?,
+            eventfd,
+            socket,
+            welcome,
+            region,
+        })
+    }
+
+    /// What was agreed on.
+    pub(super) const fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// Bytes of headers and payload that a block holds.
+    pub(super) const fn message_size(&self) -> u32 {
+        self.welcome.geometry.message_size
+    }
+
+    /// What was agreed on.
+    pub(super) const fn geometry(&self) -> Geometry {
+        self.welcome.geometry
+    }
+
+    /// Requests that were submitted and whose completions were not taken.
+    pub(super) fn outstanding(&self) -> usize {
+        self.pending.len() - self.free.len()
+    }
+
+    /// Takes a block from the free list. Give it to [`push`](Self::push) or
+    /// [`put_back`](Self::put_back).
+    #[inline]
+    pub(super) fn take_block(&mut self) -> Option<u32> {
+        self.free.pop()
+    }
+
+    /// Returns a block that was not pushed.
+    pub(super) fn put_back(&mut self, block: u32) {
+        self.free.push(block);
+    }
+
+    /// Copies bytes into a block's body; `false` when they do not fit.
+    #[inline]
+    pub(super) fn write(&self, block: u32, at: u32, bytes: &[u8]) -> bool {
+        arena::copy_in(&self.region, block, at, bytes)
+    }
+
+    /// Submits a block. It is shown to the gateway at the next [`publish`](Self::publish), or at
+    /// once when enough of them wait.
+    #[inline]
+    pub(super) fn push(&mut self, block: u32, sqe: &Sqe) -> Result<(), PeerMisbehaved> {
+        self.region.store_descriptor(block, &sqe.to_words());
+        if self.submissions.push(block)?.is_err() {
+            // Credits are slots: an honest gateway has taken what was completed.
+            return Err(PeerMisbehaved::CompletionRingFull);
+        }
+        if let Some(pending) = self.pending.get_mut(block as usize) {
+            *pending = Pending::Yes(sqe.user_data);
+        }
+        // At most 32, and at most half of what is on its way: a batch as large as the window would
+        // make the two sides take turns.
+        let staged = self.submissions.staged() as usize;
+        if staged >= 32 || staged * 2 >= self.outstanding() {
+            self.publish();
+        }
+        Ok(())
+    }
+
+    /// Shows everything pushed to the gateway and rings it if it sleeps.
+    #[inline]
+    pub(super) fn publish(&mut self) {
+        self.completions.release();
+        if self.submissions.publish() && doorbell::asleep(self.page.word()) != doorbell::AWAKE {
+            sys::ring_eventfd(self.eventfd.as_fd());
+        }
+    }
+
+    /// Takes the next completion: its body is copied to `body`, its block is free again.
+    #[inline]
+    pub(super) fn pop(&mut self, body: &mut BytesMut) -> Result<Option<Cqe>, PeerMisbehaved> {
+        let Some(block) = self.completions.pop()? else {
+            self.completions.release();
+            return Ok(None);
+        };
+        if let Some(ahead) = self.completions.peek(PREFETCH) {
+            arena::prefetch(&self.region, ahead);
+        }
+        let pending = self.pending.get_mut(block as usize);
+        let pending = pending.ok_or(PeerMisbehaved::NoSuchBlock(block))?;
+        let Pending::Yes(user_data) = core::mem::replace(pending, Pending::No) else {
+            return Err(PeerMisbehaved::NoSuchBlock(block));
+        };
+        let words = self.region.load_descriptor(block).unwrap_or_default();
+        let cqe = Cqe::parse(&words, self.welcome.geometry.message_size);
+        let Ok(cqe) = cqe else {
+            // Still pending, so that it is completed when the session is given up.
+            *pending = Pending::Yes(user_data);
+            return Err(PeerMisbehaved::BadCompletion);
+        };
+        body.clear();
+        let bytes = cqe.header_len + cqe.payload_len;
+        if bytes != 0 {
+            arena::copy_out(&self.region, block, 0, bytes, body);
+        }
+        self.free.push(block);
+        Ok(Some(Cqe { user_data, ..cqe }))
+    }
+
+    /// Whether a completion waits.
+    #[inline]
+    pub(super) fn has_completions(&mut self) -> Result<bool, PeerMisbehaved> {
+        self.completions.has_more()
+    }
+
+    /// The marks of everything that is on its way, for when the session is lost.
+    pub(super) fn abandon(&mut self) -> impl Iterator<Item = u64> + '_ {
+        self.pending
+            .iter_mut()
+            .filter_map(|p| match core::mem::replace(p, Pending::No) {
+                Pending::Yes(user_data) => Some(user_data),
+                Pending::No => None,
+            })
+    }
+
+    /// The word that this client sleeps on.
+    pub(super) fn bell(&self) -> &AtomicU32 {
+        self.region.line32(Line::ClientBell)
+    }
+
+    /// A handle to sleep with, that does not borrow the session.
+    pub(super) fn sleeper(&self) -> Sleeper {
+        Sleeper {
+            region: Arc::clone(&self.region),
+        }
+    }
+
+    /// The control socket.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Whether the gateway is gone or has ended the session.
+    pub(super) fn ended(&self) -> Option<EndReason> {
+        if sys::hung_up(self.socket.as_fd()) == Peer::Present {
+            return None;
+        }
+        match sys::drain(self.socket.as_fd()).1 {
+            Some([FAREWELL, low, high]) => EndReason::from_number(u16::from_le_bytes([low, high])),
+            _ => None,
+        }
+        .or(Some(EndReason::PeerDied))
+    }
+
+    /// Takes the wake packets off the socket; whether the gateway is still there.
+    #[cfg(feature = "tokio")]
+    pub(super) fn drain_socket(&self) -> Peer {
+        sys::drain(self.socket.as_fd()).0
+    }
+}
+
+/// Sleeps on a session's bell without borrowing the session.
+#[derive(Clone, Debug)]
+pub(super) struct Sleeper {
+    region: Arc<Region>,
+}
+
+impl Sleeper {
+    /// Sleeps while the bell is armed, at most `timeout`.
+    pub(super) fn sleep(&self, timeout: Duration) {
+        let word = self.region.line32(Line::ClientBell);
+        sys::futex_wait(word, doorbell::ASLEEP, timeout);
+    }
+}
+
+fn connect(path: &Path, timeout: Duration) -> Result<OwnedFd, AttachError> {
+    use std::io::ErrorKind;
+    sys::connect_seqpacket(path, timeout).map_err(|source| {
+        let path = path.to_owned();
+        match source.kind() {
+            ErrorKind::PermissionDenied => AttachError::Permission { path },
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory => {
+                AttachError::NotRunning { path, source }
+            }
+            _ => AttachError::from(source),
+        }
+    })
+}

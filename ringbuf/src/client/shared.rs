@@ -1,0 +1,150 @@
+//! [`SharedClient`]: one handle for many threads.
+//!
+//! One of the waiting threads is the leader: it sleeps on the session's bell, takes completions
+//! and hands each to the thread that it belongs to. When the leader has what it came for it wakes
+//! one of the others to lead. Nobody holds the lock while asleep.
+
+use core::fmt;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
+use std::time::Duration;
+
+use super::completion::OwnedCompletion;
+use super::handle::{CallError, Client, Refused};
+use super::request::Request;
+use crate::doorbell;
+
+/// Longest sleep of a leader or a follower before it looks around.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// A handle that any number of threads can call through. Clones share the session.
+///
+/// A [`Client`] for each thread is faster: here every call takes a lock twice.
+#[derive(Clone)]
+pub struct SharedClient {
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    client: Client,
+    next_mark: u64,
+    /// Those who wait, by mark: where to wake them.
+    waiting: HashMap<u64, Thread>,
+    /// Completions whose threads have not taken them yet.
+    done: HashMap<u64, OwnedCompletion>,
+    led: bool,
+}
+
+impl fmt::Debug for SharedClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedClient").finish_non_exhaustive()
+    }
+}
+
+impl SharedClient {
+    pub(super) fn new(client: Client) -> Self {
+        let state = State {
+            client,
+            next_mark: 0,
+            waiting: HashMap::new(),
+            done: HashMap::new(),
+            led: false,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+        }
+    }
+
+    /// Submits a request and waits for its completion. A mark that the request has is not kept.
+    ///
+    /// # Errors
+    /// [`CallError`] when nothing was sent.
+    pub fn call(&self, request: Request<'_>) -> Result<OwnedCompletion, CallError> {
+        let mut state = self.lock();
+        let mark = state.next_mark;
+        state.next_mark = mark.wrapping_add(1);
+        let mut request = request.user_data(mark);
+        state.waiting.insert(mark, std::thread::current());
+        let submitted = loop {
+            match state.client.submit(request).map_err(Refused::from) {
+                Ok(_) => break Ok(()),
+                Err(Refused::Final(error)) => break Err(error),
+                Err(Refused::Full(back)) => request = back,
+            }
+            state = self.wait(state, mark);
+        };
+        if let Err(error) = submitted {
+            state.waiting.remove(&mark);
+            state.pass_on();
+            return Err(error);
+        }
+        state.client.flush();
+        loop {
+            if let Some(completion) = state.done.remove(&mark) {
+                state.pass_on();
+                return Ok(completion);
+            }
+            state = self.wait(state, mark);
+        }
+    }
+
+    /// Leads if nobody does, else sleeps until woken. Returns with the lock held again.
+    fn wait<'l>(&'l self, mut state: MutexGuard<'l, State>, mark: u64) -> MutexGuard<'l, State> {
+        if state.led {
+            drop(state);
+            std::thread::park_timeout(SLICE);
+            return self.lock();
+        }
+        state.led = true;
+        if !state.take_completions(mark)
+            && let Some(sleeper) = state.client.arm(doorbell::ASLEEP)
+        {
+            drop(state);
+            sleeper.sleep(SLICE);
+            state = self.lock();
+            state.client.disarm();
+            if !state.take_completions(mark) {
+                state.client.check_presence();
+                state.take_completions(mark);
+            }
+        }
+        state.led = false;
+        state
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic in another thread cannot leave the state half changed: every step that can
+        // panic is an allocation.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Hands every completion to its thread; says whether there was one for `mark`, or any at all
+    /// when `mark` waits for a free block.
+    fn take_completions(&mut self, mark: u64) -> bool {
+        let mut any = false;
+        while let Some(completion) = self.client.poll() {
+            any = true;
+            let owner = completion.ticket().0;
+            let owned = completion.to_owned();
+            if let Some(thread) = self.waiting.remove(&owner) {
+                self.done.insert(owner, owned);
+                if owner != mark {
+                    thread.unpark();
+                }
+            }
+        }
+        any
+    }
+
+    /// Wakes one of those who wait, to lead.
+    fn pass_on(&self) {
+        if !self.led
+            && let Some(thread) = self.waiting.values().next()
+        {
+            thread.unpark();
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! [`AsyncClient`]: one handle for the tasks of a tokio runtime.
+//!
+//! A task of its own, the driver, waits for the control socket, takes completions and hands each
+//! to the task that it belongs to. It ends when the last handle is dropped.
+
+use core::fmt;
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use super::builder::Attachment;
+use super::completion::OwnedCompletion;
+use super::handle::{CallError, Client, Refused};
+use super::request::Request;
+use super::waiting::WaitStrategy;
+use crate::doorbell;
+use crate::error::AttachError;
+
+/// Longest time between two looks at whether the gateway is still there.
+const SLICE: Duration = Duration::from_millis(500);
+/// Time between two looks at whether a lost gateway may be tried again.
+const RETRY_LOOK: Duration = Duration::from_millis(20);
+
+/// A handle that any number of tasks can call through. Clones share the session.
+#[derive(Clone)]
+pub struct AsyncClient {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// One permit for each block.
+    credits: Semaphore,
+    /// Rung when the last handle is dropped, so that the driver ends.
+    dropped: Arc<Notify>,
+}
+
+struct State {
+    client: Client,
+    next_mark: u64,
+    waiting: HashMap<u64, oneshot::Sender<OwnedCompletion>>,
+}
+
+impl fmt::Debug for AsyncClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncClient").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.dropped.notify_one();
+    }
+}
+
+impl AsyncClient {
+    pub(super) async fn attach(
+        attachment: Attachment,
+        wait: WaitStrategy,
+    ) -> Result<Self, AttachError> {
+        let attached = tokio::task::spawn_blocking(move || {
+            let session = attachment.attach()?;
+            Ok::<_, AttachError>((attachment, session))
+        });
+        let (attachment, session) = attached.await.map_err(std::io::Error::other)??;
+        let client = Client::new(attachment, session, wait);
+        let dropped = Arc::new(Notify::new());
+        let shared = Arc::new(Shared {
+            credits: Semaphore::new(client.entries() as usize),
+            state: Mutex::new(State {
+                client,
+                next_mark: 0,
+                waiting: HashMap::new(),
+            }),
+            dropped: Arc::clone(&dropped),
+        });
+        tokio::spawn(drive(Arc::downgrade(&shared), dropped));
+        Ok(Self { shared })
+    }
+
+    /// Submits a request and waits for its completion. Waits for a free block if there is none. A
+    /// mark that the request has is not kept. Dropping the future does not cancel the request.
+    ///
+    /// # Errors
+    /// [`CallError`] when nothing was sent.
+    pub async fn call(&self, request: Request<'_>) -> Result<OwnedCompletion, CallError> {
+        let Ok(credit) = self.shared.credits.acquire().await else {
+            return Err(CallError::Detached);
+        };
+        // Given back by the driver, when the completion has come.
+        credit.forget();
+        let receiver = self.shared.submit(request).inspect_err(|_| {
+            self.shared.credits.add_permits(1);
+        })?;
+        receiver.await.map_err(|_| CallError::Detached)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn submit(
+        &self,
+        request: Request<'_>,
+    ) -> Result<oneshot::Receiver<OwnedCompletion>, CallError> {
+        let mut state = self.lock();
+        if !state.client.is_attached() {
+            return Err(CallError::Detached);
+        }
+        let mark = state.next_mark;
+        state.next_mark = mark.wrapping_add(1);
+        match state
+            .client
+            .submit(request.user_data(mark))
+            .map_err(Refused::from)
+        {
+            Ok(_) => {}
+            Err(Refused::Final(error)) => return Err(error),
+            // A permit is a block; only a session lost in between can say otherwise.
+            Err(Refused::Full(_)) => return Err(CallError::Detached),
+        }
+        let (sender, receiver) = oneshot::channel();
+        state.waiting.insert(mark, sender);
+        state.client.flush();
+        Ok(receiver)
+    }
+
+    /// Hands every completion to its task.
+    fn take_completions(&self) {
+        let mut state = self.lock();
+        let mut taken = 0;
+        while let Some(completion) = state.client.poll().map(|c| c.to_owned()) {
+            taken += 1;
+            if let Some(sender) = state.waiting.remove(&completion.ticket().0) {
+                // Nobody listens any more: the request is complete all the same.
+                drop(sender.send(completion));
+            }
+        }
+        drop(state);
+        self.credits.add_permits(taken);
+    }
+
+    /// Whether the driver may sleep: the bell is armed and nothing was completed meanwhile.
+    fn arm(&self) -> bool {
+        self.lock().client.arm(doorbell::ASLEEP_ON_SOCKET).is_some()
+    }
+
+    /// A second descriptor of the control socket, for the runtime to watch.
+    fn socket(&self) -> Option<OwnedFd> {
+        let state = self.lock();
+        state.client.session()?.socket().try_clone_to_owned().ok()
+    }
+
+    /// Takes the wake packets; notices a gateway that is gone.
+    fn drain_socket(&self) {
+        let mut state = self.lock();
+        state.client.disarm();
+        let present = state
+            .client
+            .session()
+            .map(super::session::Session::drain_socket);
+        if present == Some(crate::sys::Peer::Gone) {
+            state.client.check_presence();
+        }
+    }
+}
+
+/// The driver.
+async fn drive(shared: Weak<Shared>, dropped: Arc<Notify>) {
+    while let Some(strong) = shared.upgrade() {
+        let Some(socket) = strong.socket() else {
+            strong.take_completions();
+            // Trying to attach blocks for the length of a handshake.
+            let attempt = tokio::task::spawn_blocking(move || strong.lock().client.try_attach());
+            drop(attempt.await);
+            let _ = tokio::time::timeout(RETRY_LOOK, dropped.notified()).await;
+            continue;
+        };
+        drop(strong);
+        let Ok(socket) = crate::sys::watch_readable(socket) else {
+            return;
+        };
+        serve(&shared, &dropped, &socket).await;
+    }
+}
+
+/// Serves one session until it is lost or the last handle is dropped.
+async fn serve(shared: &Weak<Shared>, dropped: &Notify, socket: &AsyncFd<OwnedFd>) {
+    while let Some(strong) = shared.upgrade() {
+        strong.take_completions();
+        if !strong.lock().client.is_attached() {
+            return;
+        }
+        if !strong.arm() {
+            continue;
+        }
+        drop(strong);
+        tokio::select! {
+            ready = socket.readable() => {
+                if let Ok(mut ready) = ready {
+                    ready.clear_ready();
+                }
+            }
+            () = tokio::time::sleep(SLICE) => {}
+            () = dropped.notified() => return,
+        }
+        if let Some(strong) = shared.upgrade() {
+            strong.drain_socket();
+        }
+    }
+}

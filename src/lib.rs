@@ -5,4 +5,5 @@ pub mod bridge;
 pub mod clock;
 pub mod metrics;
 pub mod route;
+pub mod router_contract;
 pub mod settings;

@@ -18,13 +18,16 @@
 //! # Ok::<(), ipc_ringbuf::decide::DecideError>(())
 //! ```
 
+mod check;
 mod error;
 mod format;
 mod request;
+mod task;
 
 pub use error::{DecideError, Field};
 pub use format::trace_id_of;
-pub use request::{Decide, DecideRequest, Task};
+pub use request::{Decide, DecideRequest};
+pub use task::Task;
 
 /// Largest request, in bytes of JSON: the Router's own limit, which is also the default of a NATS
 /// server.

@@ -2,69 +2,12 @@
 
 use serde_json::{Map, Value};
 
+use super::check;
 use super::format::{is_trace_id, is_ulid, is_uuid_v4, new_trace_id, trace_id_of};
-use super::{
-    DecideError, Field, MAX_IDEMPOTENCY_KEY_BYTES, MAX_PAYLOAD_BYTES, MIN_TASK_PAYLOAD_BYTES,
-};
-use crate::headers;
+use super::{DecideError, Field, MAX_PAYLOAD_BYTES, Task};
 
 /// The version of the contract that requests follow: text, because a number crashes the Router.
 const VERSION: &str = "1";
-
-/// What the Router is to decide about.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Task {
-    kind: String,
-    payload: Option<Value>,
-    payload_ref: Option<String>,
-}
-
-impl Task {
-    /// A task of this type, which must not be empty. It needs a payload or a reference to one.
-    #[must_use]
-    pub fn new(kind: impl Into<String>) -> Self {
-        Self {
-            kind: kind.into(),
-            payload: None,
-            payload_ref: None,
-        }
-    }
-
-    /// The payload: a JSON object of at least [`MIN_TASK_PAYLOAD_BYTES`] as text.
-    #[must_use]
-    pub fn payload(mut self, payload: impl Into<Value>) -> Self {
-        self.payload = Some(payload.into());
-        self
-    }
-
-    /// Where the Router finds the payload.
-    #[must_use]
-    pub fn payload_ref(mut self, payload_ref: impl Into<String>) -> Self {
-        self.payload_ref = Some(payload_ref.into());
-        self
-    }
-
-    fn into_json(self) -> Result<Value, DecideError> {
-        let mut object = Map::new();
-        not_empty(Field::TaskType, &self.kind)?;
-        object.insert("type".to_owned(), self.kind.into());
-        if self.payload.is_none() && self.payload_ref.is_none() {
-            return Err(DecideError::NoTaskBody);
-        }
-        if let Some(payload) = self.payload {
-            object_only(Field::TaskPayload, &payload)?;
-            let bytes = payload.to_string().len();
-            if bytes < MIN_TASK_PAYLOAD_BYTES {
-                return Err(DecideError::TaskPayloadTooSmall { bytes });
-            }
-            object.insert("payload".to_owned(), payload);
-        }
-        if let Some(payload_ref) = self.payload_ref {
-            object.insert("payload_ref".to_owned(), payload_ref.into());
-        }
-        Ok(object.into())
-    }
-}
 
 /// A decide request in the making. Nothing is checked before [`build`](Self::build).
 #[derive(Clone, Debug, PartialEq)]
@@ -139,7 +82,7 @@ impl DecideRequest {
         self
     }
 
-    /// 1 to [`MAX_IDEMPOTENCY_KEY_BYTES`] bytes. The Router gives a second request with the same
+    /// 1 to [`MAX_IDEMPOTENCY_KEY_BYTES`](super::MAX_IDEMPOTENCY_KEY_BYTES) bytes. The Router gives a second request with the same
     /// key within an hour no answer.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.idempotency_key = Some(key.into());
@@ -181,9 +124,9 @@ impl DecideRequest {
     /// # Errors
     /// [`DecideError`] names the field and the first rule that it breaks.
     pub fn build(self) -> Result<Decide, DecideError> {
-        not_empty(Field::TenantId, &self.tenant_id)?;
-        header_only(Field::TenantId, &self.tenant_id)?;
-        not_empty(Field::RequestId, &self.request_id)?;
+        check::not_empty(Field::TenantId, &self.tenant_id)?;
+        check::header(Field::TenantId, &self.tenant_id)?;
+        check::not_empty(Field::RequestId, &self.request_id)?;
         let trace_id = trace(self.trace_id, self.traceparent.as_deref())?;
         let mut object = Map::new();
         let mut put = |name: &str, value: Value| object.insert(name.to_owned(), value);
@@ -199,7 +142,7 @@ impl DecideRequest {
             put(field.name(), id.into());
         }
         if let Some(key) = &self.idempotency_key {
-            check_idempotency_key(key)?;
+            check::idempotency_key(key)?;
             put(Field::IdempotencyKey.name(), key.as_str().into());
         }
         let contexts = [
@@ -208,7 +151,7 @@ impl DecideRequest {
         ];
         for (field, value) in contexts {
             if let Some(value) = value {
-                object_only(field, &value)?;
+                check::object(field, &value)?;
                 put(field.name(), value);
             }
         }
@@ -278,7 +221,7 @@ impl Decide {
 fn trace(given: Option<String>, traceparent: Option<&str>) -> Result<String, DecideError> {
     let parent = match traceparent {
         Some(value) => {
-            header_only(Field::Traceparent, value)?;
+            check::header(Field::Traceparent, value)?;
             Some(trace_id_of(value).ok_or(DecideError::Traceparent)?)
         }
         None => None,
@@ -289,32 +232,6 @@ fn trace(given: Option<String>, traceparent: Option<&str>) -> Result<String, Dec
         (None, Some(parent)) => Ok(parent.to_owned()),
         (None, None) => Ok(new_trace_id()),
     }
-}
-
-fn check_idempotency_key(key: &str) -> Result<(), DecideError> {
-    not_empty(Field::IdempotencyKey, key)?;
-    if key.len() > MAX_IDEMPOTENCY_KEY_BYTES {
-        return Err(DecideError::IdempotencyKeyTooLong { bytes: key.len() });
-    }
-    Ok(())
-}
-
-fn not_empty(field: Field, value: &str) -> Result<(), DecideError> {
-    if value.is_empty() {
-        return Err(DecideError::Empty(field));
-    }
-    Ok(())
-}
-
-const fn object_only(field: Field, value: &Value) -> Result<(), DecideError> {
-    match value {
-        Value::Object(_) => Ok(()),
-        _ => Err(DecideError::NotAnObject(field)),
-    }
-}
-
-fn header_only(field: Field, value: &str) -> Result<(), DecideError> {
-    headers::check(field.name(), value).map_err(|error| DecideError::Header(field, error))
 }
 
 fn encode(object: Map<String, Value>) -> Result<Vec<u8>, DecideError> {
@@ -344,10 +261,6 @@ mod tests {
 
     fn request() -> DecideRequest {
         DecideRequest::new("acme", "r-1", task())
-    }
-
-    fn about(task: Task) -> Result<Decide, DecideError> {
-        DecideRequest::new("acme", "r-1", task).build()
     }
 
     fn json_of(decide: &Decide) -> Value {
@@ -424,35 +337,6 @@ mod tests {
             DecideRequest::new("a\r\nversion: 2", "r", task()).build(),
             Err(DecideError::Header(Field::TenantId, HeaderError::Value))
         );
-    }
-
-    #[test]
-    fn a_task_needs_a_payload_or_a_reference() {
-        assert_eq!(about(Task::new("chat")), Err(DecideError::NoTaskBody));
-        assert!(about(Task::new("chat").payload_ref("x")).is_ok());
-    }
-
-    #[test]
-    fn a_task_payload_must_be_an_object() {
-        for payload in [json!("0123456789"), json!([1, 2, 3, 4, 5, 6]), json!(null)] {
-            assert_eq!(
-                about(Task::new("chat").payload(payload)),
-                Err(DecideError::NotAnObject(Field::TaskPayload))
-            );
-        }
-    }
-
-    #[test]
-    fn a_task_payload_has_ten_bytes_or_more() {
-        assert_eq!(
-            about(Task::new("chat").payload(json!({"a": 1}))),
-            Err(DecideError::TaskPayloadTooSmall { bytes: 7 })
-        );
-        assert_eq!(
-            about(Task::new("chat").payload(json!({"a": 123}))),
-            Err(DecideError::TaskPayloadTooSmall { bytes: 9 })
-        );
-        assert!(about(Task::new("chat").payload(json!({"a": 1234}))).is_ok());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod idempotency;
 mod log;
 mod misbehave;
 mod poison;
+mod refusal;
 mod request;
 mod respond;
 mod router;

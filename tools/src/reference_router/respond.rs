@@ -2,8 +2,8 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
+use crate::refusal::Refusal;
 use crate::request::{Context, TraceId};
-use crate::validate::Refusal;
 
 /// Room that is asked for when the buffer runs out, in bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -131,8 +131,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::refusal::Reason;
     use crate::request::Request;
-    use crate::validate::Reason;
 
     const CONTEXT: Context<'_> = Context {
         request_id: Some(r#""r-\"1""#),

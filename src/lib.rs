@@ -3,6 +3,8 @@
 
 pub mod bridge;
 pub mod clock;
+pub mod health;
 pub mod metrics;
+pub mod nats;
 pub mod route;
 pub mod settings;

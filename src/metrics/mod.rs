@@ -3,6 +3,8 @@
 //! A [`Counter`] has a single writer, so adding is a load and a store, not a locked instruction.
 //! Rooms have a struct of counters each; `export` turns them into the text that Prometheus reads.
 
+pub mod nats;
+
 use core::fmt;
 
 use ipc_ringbuf::primitive::{AtomicU64, Ordering};

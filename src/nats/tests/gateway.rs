@@ -157,6 +157,11 @@ impl Gateway {
         }
     }
 
+    /// The reply that is there already.
+    pub(super) fn worker_reply_now(&mut self) -> Option<Reply> {
+        self.worker.receive()
+    }
+
     pub(super) fn reply(&mut self) -> Reply {
         self.reply_within(LIMIT).expect("a reply within the limit")
     }
@@ -223,16 +228,14 @@ impl Peer {
         F: Fn(Client, Message) -> A + Send + 'static,
         A: Future<Output = ()> + Send,
     {
-        let client = self.client.clone();
-        let mut requests = self
-            .runtime
-            .block_on(async {
-                let subscription = client.subscribe(subject).await?;
-                // A round trip, so that the subscription is known to the server.
-                drop(client.flush().await);
-                Ok::<_, async_nats::SubscribeError>(subscription)
-            })
-            .unwrap();
+        let mut requests = self.runtime.block_on(async {
+            let subscription = self.client.subscribe(subject).await.unwrap();
+            // A round trip: the server knows of the subscription before it hears of requests.
+            let mut echo = self.client.subscribe("round.trip").await.unwrap();
+            self.client.publish("round.trip", "".into()).await.unwrap();
+            echo.next().await.unwrap();
+            subscription
+        });
         let client = self.client.clone();
         self.runtime.spawn(async move {
             while let Some(message) = requests.next().await {

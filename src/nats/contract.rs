@@ -11,7 +11,7 @@ use crate::clock::Nanos;
 use crate::route::{ReplyContract, Route, RouteKind};
 
 /// Header with the milliseconds left for a request.
-const DEADLINE_HEADER: &str = "x_deadline_ms";
+const DEADLINE_HEADER: &str = "ipcgw-deadline-ms";
 const VERSION_HEADER: &str = "version";
 const TENANT_HEADER: &str = "tenant_id";
 
@@ -98,8 +98,10 @@ pub(super) fn outgoing_headers(
 ) {
     let router = route.contract == ReplyContract::Router;
     let ours = |name: &str| {
-        (router && (name == VERSION_HEADER || name == DEADLINE_HEADER))
-            || (request.tenant.is_some() && name == TENANT_HEADER)
+        let is = |own: &str| name.eq_ignore_ascii_case(own);
+        is(DEADLINE_HEADER)
+            || (router && is(VERSION_HEADER))
+            || (request.tenant.is_some() && is(TENANT_HEADER))
     };
     for (name, value) in ipc_ringbuf::headers::decode(request.headers()).flatten() {
         if !ours(name) {

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use async_nats::Message;
 
 use super::classify;
+use super::held::Held;
 use super::outstanding::{Outstanding, Serial, Unmatched};
+use super::resend::{Plan, Resend};
 use crate::bridge::{Code, Reply, Token, UpstreamEnd};
+use crate::clock::Nanos;
 use crate::metrics::nats::NatsMetrics;
 use crate::route::{Route, RouteKind};
 
@@ -17,6 +20,7 @@ pub(super) struct Desk {
     to_flush: u64,
     routes: Arc<[Route]>,
     pub(super) outstanding: Outstanding,
+    pub(super) resend: Resend,
     pub(super) metrics: Arc<NatsMetrics>,
 }
 
@@ -25,8 +29,10 @@ impl Desk {
         links: Vec<UpstreamEnd>,
         routes: Arc<[Route]>,
         metrics: Arc<NatsMetrics>,
+        seed: u64,
     ) -> Self {
         Self {
+            resend: Resend::new(seed),
             outstanding: Outstanding::new(links.len()),
             to_flush: 0,
             links,
@@ -39,8 +45,37 @@ impl Desk {
         &self.links
     }
 
-    /// Answers a request that is on no connection.
-    pub(super) fn answer(&mut self, reply: Reply) {
+    /// Notes that a request was handed to a connection.
+    pub(super) fn sent(&mut self, held: Held, serial: Serial) {
+        self.metrics.published.increment();
+        let (token, route) = (held.request.token, held.request.route);
+        let deadline = held.request.deadline;
+        if let Some(given_up) = self.outstanding.enter(token, route, serial, deadline) {
+            self.resend.forget(given_up);
+        }
+        let routes = &self.routes;
+        let allows = || {
+            routes
+                .get(usize::from(route))
+                .is_some_and(|route| route.idempotent)
+        };
+        self.resend.sent(held, allows);
+    }
+
+    /// Completes a request that cannot be sent because of `code`. If it was sent before, it
+    /// completes with what happened then.
+    pub(super) fn reject(&mut self, held: &Held, code: Code) {
+        match held.before {
+            Some(before) => self.complete(held.request.token, before),
+            None => {
+                self.metrics.completed_here.increment();
+                self.answer(Reply::bare(held.request.token, code));
+            }
+        }
+    }
+
+    /// Puts a reply into its worker's queue.
+    fn answer(&mut self, reply: Reply) {
         let worker = reply.token.worker();
         match reply.code {
             Code::NoResponders => self.metrics.no_responders.increment(),
@@ -62,13 +97,14 @@ impl Desk {
     /// Completes a request without a body, if nobody has completed it before.
     pub(super) fn complete(&mut self, token: Token, code: Code) {
         if self.outstanding.finish(token).is_ok() {
+            self.resend.forget(token);
             self.metrics.completed_here.increment();
             self.answer(Reply::bare(token, code));
         }
     }
 
     /// Takes a message that came to a reply inbox for `token`.
-    pub(super) fn message(&mut self, token: Token, message: Message) {
+    pub(super) fn message(&mut self, token: Token, message: Message, now: Nanos) {
         let route = match self.outstanding.route(token) {
             Ok(route) => self.routes.get(usize::from(route)),
             Err(reason) => return self.unmatched(reason),
@@ -79,9 +115,31 @@ impl Desk {
         let Some(reply) = classify::reply(token, route, message, &self.metrics) else {
             return;
         };
+        if reply.code == Code::NoResponders {
+            return self.fail(token, Code::NoResponders, now);
+        }
         if self.outstanding.finish(token).is_ok() {
+            self.resend.forget(token);
             self.metrics.replies.increment();
             self.answer(reply);
+        }
+    }
+
+    /// Takes a request that failed with `code`: it is completed or sent again.
+    fn fail(&mut self, token: Token, code: Code, now: Nanos) {
+        match self.resend.failed(token, code, now, &self.metrics) {
+            Plan::Again => self.outstanding.rest(token),
+            Plan::End(code) => self.complete(token, code),
+        }
+    }
+
+    /// A request that is to be sent again now and has not been answered meanwhile.
+    pub(super) fn take_resend(&mut self, now: Nanos) -> Option<Held> {
+        loop {
+            let held = self.resend.take_due(now)?;
+            if self.outstanding.is_resting(held.request.token) {
+                return Some(held);
+            }
         }
     }
 
@@ -94,10 +152,10 @@ impl Desk {
         }
     }
 
-    /// Completes everything that was on a connection which is gone.
-    pub(super) fn lost(&mut self, serial: Serial) {
+    /// Completes everything that was on a connection which is gone, or plans to send it again.
+    pub(super) fn lost(&mut self, serial: Serial, now: Nanos) {
         for token in self.outstanding.on(serial, |_| true) {
-            self.complete(token, Code::UpstreamLost);
+            self.fail(token, Code::UpstreamLost, now);
         }
     }
 

@@ -29,11 +29,6 @@ impl Held {
             resends: 0,
         }
     }
-
-    /// The code it completes with when it cannot be sent because of `code`.
-    pub(super) fn unsent(&self, code: Code) -> Code {
-        self.before.unwrap_or(code)
-    }
 }
 
 /// The requests of one line that wait, oldest first.
@@ -124,13 +119,5 @@ mod tests {
         let next = queue.expire(Nanos(50), limit, |_, code| ended.push(code));
         assert_eq!((ended[1], next), (Code::UpstreamDown, Nanos::NEVER));
         assert!(queue.is_empty());
-    }
-
-    #[test]
-    fn a_request_that_was_sent_before_keeps_its_uncertainty() {
-        let mut again = held(1);
-        again.before = Some(Code::UpstreamLost);
-        assert_eq!(again.unsent(Code::UpstreamDown), Code::UpstreamLost);
-        assert_eq!(held(1).unsent(Code::UpstreamDown), Code::UpstreamDown);
     }
 }

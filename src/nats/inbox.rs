@@ -15,11 +15,16 @@ const DIGITS: usize = 16;
 const MARKER: u8 = b'm';
 const STATUS: &[u8] = b"b";
 
-/// A name that no other process has: 128 random bits in hexadecimal.
-pub(super) fn boot_name() -> Result<String, NatsError> {
+/// 128 bits that no other process has, for the name of its inboxes.
+pub(super) fn boot_bits() -> Result<[u8; 16], NatsError> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(NatsError::Random)?;
-    Ok(format!("{:032x}", u128::from_ne_bytes(bits)))
+    Ok(bits)
+}
+
+/// These bits in hexadecimal.
+pub(super) fn boot_name(bits: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_ne_bytes(bits))
 }
 
 /// What a message on the inbox is about.

@@ -7,7 +7,7 @@
 //! 2. `requester`: one turn.
 //! 3. `desk`, `outstanding`, `classify`: who waits for what, and how a message becomes a reply.
 //! 4. `pool`, `dial`, `backoff`, `connection`, `inbox`: the lines to NATS.
-//! 5. `held`, `publish`: requests on their way out.
+//! 5. `held`, `resend`, `publish`: requests on their way out.
 //! 6. `backpressure`, `contract`: what the Router says.
 //!
 //! Invariant: a request that was handed to the client library is completed by the first of its
@@ -28,6 +28,7 @@ mod outstanding;
 mod pool;
 mod publish;
 mod requester;
+mod resend;
 mod runtime;
 
 pub use error::NatsError;

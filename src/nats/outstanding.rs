@@ -105,6 +105,12 @@ impl Outstanding {
         self.set(token, State::Resting);
     }
 
+    /// Whether a request waits to be sent again.
+    pub(super) fn is_resting(&self, token: Token) -> bool {
+        self.find(token)
+            .is_ok_and(|entry| entry.state == State::Resting)
+    }
+
     /// The requests on a connection for which `route` holds.
     pub(super) fn on(&self, serial: Serial, route: impl Fn(u16) -> bool) -> Vec<Token> {
         self.tokens(|entry| {

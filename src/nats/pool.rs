@@ -58,11 +58,9 @@ impl Pool {
         notices: UnboundedSender<Notice>,
         health: Arc<NatsHealth>,
         metrics: Arc<NatsMetrics>,
+        seed: u64,
     ) -> Self {
         let count = settings.connections.max(1);
-        let seed = boot.bytes().fold(0, |seed: u64, byte| {
-            seed.wrapping_mul(31).wrapping_add(byte.into())
-        });
         health.set_configured(u32::try_from(count).unwrap_or(u32::MAX));
         let line = |url| Line {
             url,

@@ -18,7 +18,7 @@ use super::inbox::Address;
 use super::outstanding::{Serial, Unmatched};
 use super::pool::Pool;
 use super::publish::{self, Handover};
-use crate::bridge::{Code, Reply, Request, UpstreamEnd};
+use crate::bridge::{Code, UpstreamEnd};
 use crate::clock::Nanos;
 use crate::health::NatsHealth;
 use crate::route::Route;
@@ -62,6 +62,10 @@ impl Requester {
     /// how much was done.
     pub(super) fn send(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {
         let mut done = self.send_held(cx, now);
+        while let Some(held) = self.desk.take_resend(now) {
+            done += 1;
+            self.send_or_hold(held, cx, now);
+        }
         for link in 0..self.desk.links().len() {
             done += self.take_requests(link, cx, now);
         }
@@ -92,6 +96,7 @@ impl Requester {
             .min(self.held_due)
             .min(self.retire_due)
             .min(self.backpressure.due())
+            .min(self.desk.resend.due())
     }
 
     fn take_notices(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {
@@ -188,7 +193,7 @@ impl Requester {
             while let Some(token) = connection.take_confirmed() {
                 self.desk.complete(token, Code::Sent);
             }
-            self.desk.lost(serial);
+            self.desk.lost(serial, now);
             self.publish_limits();
             self.held_due = now;
         }
@@ -217,14 +222,13 @@ impl Requester {
                 break;
             };
             done += 1;
-            self.take_request(request, cx, now);
+            self.send_or_hold(Held::new(request, now), cx, now);
         }
         done
     }
 
-    fn take_request(&mut self, request: Request, cx: &mut Context<'_>, now: Nanos) {
-        let line = self.pool.line_of(request.session);
-        let mut held = Held::new(request, now);
+    fn send_or_hold(&mut self, mut held: Held, cx: &mut Context<'_>, now: Nanos) {
+        let line = self.pool.line_of(held.request.session);
         let must_wait = self
             .pool
             .lines
@@ -236,7 +240,7 @@ impl Requester {
                 Err(back) => held = back,
             }
         }
-        let patience = now.after(self.settings.fail_fast);
+        let patience = held.arrived.after(self.settings.fail_fast);
         self.held_due = self.held_due.min(held.request.deadline).min(patience);
         if let Some(line) = self.pool.lines.get_mut(line) {
             line.queue.push(held);
@@ -251,17 +255,14 @@ impl Requester {
         cx: &mut Context<'_>,
         now: Nanos,
     ) -> Result<(), Held> {
-        let (token, number) = (held.request.token, held.request.route);
-        let place = usize::from(number);
+        let place = usize::from(held.request.route);
         let (Some(route), Some(subject)) = (self.routes.get(place), self.subjects.get(place))
         else {
-            self.desk
-                .answer(Reply::bare(token, held.unsent(Code::BadRoute)));
+            self.desk.reject(&held, Code::BadRoute);
             return Ok(());
         };
         if held.request.deadline <= now {
-            let code = held.unsent(Code::ExpiredUnsent);
-            self.desk.answer(Reply::bare(token, code));
+            self.desk.reject(&held, Code::ExpiredUnsent);
             return Ok(());
         }
         let Some(connection) = self.pool.choose(line) else {
@@ -270,15 +271,12 @@ impl Requester {
         match publish::hand_over(&held, route, subject, connection, cx, now) {
             Handover::Blocked => Err(held),
             Handover::TooLarge => {
-                let code = held.unsent(Code::TooLarge);
-                self.desk.answer(Reply::bare(token, code));
+                self.desk.reject(&held, Code::TooLarge);
                 Ok(())
             }
             Handover::Done => {
-                self.desk.metrics.published.increment();
                 let serial = connection.serial();
-                let deadline = held.request.deadline;
-                self.desk.outstanding.enter(token, number, serial, deadline);
+                self.desk.sent(held, serial);
                 Ok(())
             }
         }
@@ -311,8 +309,7 @@ impl Requester {
         let Self { pool, desk, .. } = self;
         self.held_due = pool.lines.iter_mut().fold(Nanos::NEVER, |next, line| {
             let due = line.queue.expire(now, fail_fast, |held, code| {
-                let code = held.unsent(code);
-                desk.answer(Reply::bare(held.request.token, code));
+                desk.reject(&held, code);
             });
             next.min(due)
         });
@@ -360,7 +357,7 @@ fn drain(
         };
         done += 1;
         match connection.address(&message) {
-            Some(Address::Reply(token)) => desk.message(token, message),
+            Some(Address::Reply(token)) => desk.message(token, message, now),
             Some(Address::Marker(number)) if connection.see_marker(number) => {}
             Some(Address::Status) if message.status.is_none() => {
                 backpressure.status(&message.payload, now, &desk.metrics);

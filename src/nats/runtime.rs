@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 use super::backpressure::Backpressure;
 use super::desk::Desk;
 use super::error::NatsError;
-use super::inbox::boot_name;
+use super::inbox::{boot_bits, boot_name};
 use super::pool::Pool;
 use super::requester::Requester;
 use crate::bridge::{Admissions, Duty, UpstreamEnd};
@@ -60,17 +60,21 @@ pub fn run(
         return Err(NatsError::NoServer);
     }
     let settings = Arc::new(settings);
+    let boot = boot_bits()?;
+    let [seed @ .., _, _, _, _, _, _, _, _] = boot;
+    let seed = u64::from_ne_bytes(seed);
     let (notices_in, notices) = mpsc::unbounded_channel();
     let subject = |route: &Route| Subject::from(route.subject.as_str());
     let requester = Requester {
         subjects: routes.iter().map(subject).collect(),
-        desk: Desk::new(links, Arc::clone(&routes), Arc::clone(&metrics)),
+        desk: Desk::new(links, Arc::clone(&routes), Arc::clone(&metrics), seed),
         pool: Pool::new(
             Arc::clone(&settings),
-            boot_name()?,
+            boot_name(boot),
             notices_in,
             Arc::clone(&health),
             metrics,
+            seed,
         ),
         backpressure: Backpressure::new(settings.backpressure.clone(), admissions),
         settings,

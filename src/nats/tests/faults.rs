@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use super::gateway::{Gateway, PUBLISH, Peer, REQUEST, eventually, settings};
+use super::gateway::{
+    Gateway, PUBLISH, Peer, REQUEST, STREAM, create_stream, eventually, settings,
+};
 use super::server::Server;
 use super::start;
 use crate::bridge::{Code, Outcome};
@@ -197,4 +199,48 @@ fn stopping_completes_what_is_outstanding_first() {
     gateway.end();
     let reply = gateway.worker_reply_now();
     assert_eq!(reply.map(|reply| reply.code), Some(Code::Ok));
+}
+
+#[test]
+fn an_idempotent_request_is_sent_again_when_its_server_comes_back() {
+    let mut server = Server::with(&["-js"]);
+    let peer = Peer::connect(&server.url());
+    create_stream(&peer, "t.stream");
+    let mut gateway = Gateway::start(NatsSettings {
+        fail_fast: Duration::from_secs(5),
+        ..settings(&server.url())
+    });
+    server.signal("-STOP");
+    let mut request = gateway.request(STREAM, b"x");
+    request.idempotent = true;
+    gateway.send(request);
+    eventually(|| gateway.metrics.published.get() == 1);
+    server.kill();
+    server.restart();
+    assert_eq!(gateway.reply().code, Code::Stored);
+    assert_eq!(gateway.metrics.resent.get(), 1);
+}
+
+#[test]
+fn a_request_that_was_lost_and_cannot_be_sent_again_stays_lost() {
+    let (mut server, peer, mut gateway) = start();
+    peer.serve("t.request", |_, _| async {});
+    let mut request = gateway.request(REQUEST, b"x");
+    request.idempotent = true;
+    gateway.send(request);
+    eventually(|| gateway.metrics.published.get() == 1);
+    server.kill();
+    assert_eq!(gateway.reply().code, Code::UpstreamLost);
+    assert_eq!(gateway.metrics.resent.get(), 1);
+    assert_eq!(gateway.metrics.published.get(), 1);
+}
+
+#[test]
+fn an_idempotent_request_that_finds_nobody_is_tried_three_times() {
+    let (_server, _peer, mut gateway) = start();
+    let mut request = gateway.request(REQUEST, b"x");
+    request.idempotent = true;
+    gateway.send(request);
+    assert_eq!(gateway.reply().code, Code::NoResponders);
+    assert_eq!(gateway.metrics.published.get(), 3);
 }

@@ -46,6 +46,7 @@ fn route(name: &str, kind: RouteKind, contract: ReplyContract) -> Route {
         kind,
         contract,
         max_reply: 1 << 20,
+        idempotent: true,
         ..Route::decide()
     }
 }
@@ -252,4 +253,23 @@ impl Peer {
             }
         });
     }
+}
+
+/// Makes a stream that captures `subject`.
+pub(super) fn create_stream(peer: &Peer, subject: &str) {
+    let config = format!(r#"{{"name":"T","subjects":["{subject}"],"storage":"file"}}"#);
+    let answer = peer.runtime.block_on(async {
+        let mut inbox = peer.client.subscribe("_INBOX.test.create").await.unwrap();
+        peer.client
+            .publish_with_reply(
+                "$JS.API.STREAM.CREATE.T",
+                "_INBOX.test.create",
+                config.into(),
+            )
+            .await
+            .unwrap();
+        inbox.next().await.unwrap()
+    });
+    let text = String::from_utf8_lossy(&answer.payload).into_owned();
+    assert!(text.contains(r#""created""#), "{text}");
 }

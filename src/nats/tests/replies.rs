@@ -5,29 +5,10 @@ use core::time::Duration;
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 
-use super::gateway::{PUBLISH, Peer, REQUEST, ROUTER, STREAM, eventually};
+use super::gateway::{PUBLISH, REQUEST, ROUTER, STREAM, create_stream, eventually};
 use super::{start, start_with_streams};
 use crate::bridge::{Admission, Code, Token};
-
-fn create_stream(peer: &Peer, subject: &str) {
-    let config = format!(r#"{{"name":"T","subjects":["{subject}"],"storage":"file"}}"#);
-    let answer = peer.runtime.block_on(async {
-        let mut inbox = peer.client.subscribe("_INBOX.test.create").await.unwrap();
-        peer.client
-            .publish_with_reply(
-                "$JS.API.STREAM.CREATE.T",
-                "_INBOX.test.create",
-                config.into(),
-            )
-            .await
-            .unwrap();
-        inbox.next().await.unwrap()
-    });
-    let text = String::from_utf8_lossy(&answer.payload).into_owned();
-    assert!(text.contains(r#""created""#), "{text}");
-}
 
 #[test]
 fn a_request_comes_back_with_its_reply() {

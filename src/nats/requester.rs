@@ -31,6 +31,8 @@ const BATCH: usize = 256;
 const MAX_HELD: usize = 8192;
 /// How often to look whether a connection that retires has nothing left to wait for.
 const RETIRE_NS: u64 = 100_000_000;
+/// Least time between two log lines about the server's complaints; all are counted.
+const LOG_NS: u64 = 1_000_000_000;
 
 /// The state of the room.
 pub(super) struct Requester {
@@ -47,6 +49,8 @@ pub(super) struct Requester {
     pub(super) held_due: Nanos,
     /// When to look at the connections that retire.
     pub(super) retire_due: Nanos,
+    /// When a complaint of the server may be logged again.
+    pub(super) log_again: Nanos,
 }
 
 impl Requester {
@@ -110,7 +114,7 @@ impl Requester {
                     self.pool.lame(serial);
                 }
                 Notice::Overflow => self.desk.metrics.inbox_overflows.increment(),
-                Notice::ServerError(serial, error) => self.server_error(serial, &error),
+                Notice::ServerError(serial, error) => self.server_error(serial, &error, now),
                 Notice::Dialed { line, result } => {
                     self.pool.dialed(line, result, now);
                     self.publish_limits();
@@ -128,7 +132,7 @@ impl Requester {
         }
     }
 
-    fn server_error(&mut self, serial: Serial, error: &ServerError) {
+    fn server_error(&mut self, serial: Serial, error: &ServerError, now: Nanos) {
         let metrics = &self.desk.metrics;
         match error {
             ServerError::AuthorizationViolation => metrics.errors_authorization.increment(),
@@ -144,6 +148,10 @@ impl Requester {
             ServerError::SlowConsumer(_) | ServerError::Other(_) => {
                 metrics.errors_other.increment();
             }
+        }
+        if self.log_again <= now {
+            self.log_again = Nanos(now.0.saturating_add(LOG_NS));
+            tracing::warn!(%error, "the NATS server complains");
         }
         self.health.set_last_error(error.to_string());
     }

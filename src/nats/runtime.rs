@@ -83,6 +83,7 @@ pub fn run(
         notices,
         held_due: Nanos::NEVER,
         retire_due: Nanos::NEVER,
+        log_again: Nanos(0),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

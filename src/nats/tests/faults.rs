@@ -1,6 +1,7 @@
 //! Servers that die, hang, refuse, and come back.
 
 use core::time::Duration;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -243,4 +244,30 @@ fn an_idempotent_request_that_finds_nobody_is_tried_three_times() {
     gateway.send(request);
     assert_eq!(gateway.reply().code, Code::NoResponders);
     assert_eq!(gateway.metrics.published.get(), 3);
+}
+
+#[test]
+fn a_poisoned_reply_costs_its_connection_and_nothing_more() {
+    let (server, _peer, mut gateway) = start();
+    let mut socket = std::net::TcpStream::connect(server.address()).unwrap();
+    let hello = b"CONNECT {\"verbose\":false,\"headers\":true}\r\nSUB t.request 1\r\nPING\r\n";
+    socket.write_all(hello).unwrap();
+    let mut lines = BufReader::new(socket.try_clone().unwrap()).lines();
+    assert!(lines.by_ref().flatten().any(|line| line == "PONG"));
+    gateway.submit(REQUEST, b"x");
+    let message = lines
+        .by_ref()
+        .flatten()
+        .find(|line| line.starts_with("MSG"))
+        .unwrap();
+    let inbox = message.split(' ').nth(3).unwrap();
+    // The server hands on a header block that is none.
+    socket
+        .write_all(format!("HPUB {inbox} 5 6\r\nABCDEx\r\n").as_bytes())
+        .unwrap();
+    assert_eq!(gateway.reply().code, Code::UpstreamLost);
+    drop((socket, lines));
+    eventually(|| gateway.health.connected() == gateway.health.configured());
+    assert_eq!(gateway.call(REQUEST, b"x").code, Code::NoResponders);
+    assert_eq!(gateway.metrics.disconnects.get(), 1);
 }

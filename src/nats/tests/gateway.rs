@@ -51,6 +51,16 @@ fn route(name: &str, kind: RouteKind, contract: ReplyContract) -> Route {
     }
 }
 
+pub(super) fn routes() -> Arc<[Route]> {
+    [
+        route("request", RouteKind::Request, ReplyContract::Opaque),
+        route("publish", RouteKind::Publish, ReplyContract::Opaque),
+        route("stream", RouteKind::Stream, ReplyContract::Opaque),
+        route("router", RouteKind::Request, ReplyContract::Router),
+    ]
+    .into()
+}
+
 pub(super) fn settings(url: &str) -> NatsSettings {
     NatsSettings {
         urls: vec![url.to_owned()],
@@ -67,13 +77,7 @@ impl Gateway {
     }
 
     pub(super) fn start_unconnected(settings: NatsSettings) -> Self {
-        let routes: Arc<[Route]> = [
-            route("request", RouteKind::Request, ReplyContract::Opaque),
-            route("publish", RouteKind::Publish, ReplyContract::Opaque),
-            route("stream", RouteKind::Stream, ReplyContract::Opaque),
-            route("router", RouteKind::Request, ReplyContract::Router),
-        ]
-        .into();
+        let routes = routes();
         let (worker, upstream) = link(65_536, 8_192);
         let metrics = Arc::new(NatsMetrics::default());
         let health = Arc::new(NatsHealth::new(

@@ -2,6 +2,7 @@
 
 mod faults;
 mod gateway;
+mod merged;
 mod replies;
 mod server;
 

@@ -39,7 +39,7 @@ fn nothing_stale_is_delivered_after_a_restart() {
     let (mut server, peer, mut gateway) = start();
     peer.serve("t.*", |_, _| async {});
     // A server that does not read: the socket fills, then the library's queue, then ours.
-    server.signal("-STOP");
+    server.pause();
     let payload = vec![0; 8192];
     let mut rejected = 0;
     for _ in 0..4000 {
@@ -49,11 +49,9 @@ fn nothing_stale_is_delivered_after_a_restart() {
     eventually(|| gateway.metrics.held.get() > 0);
     server.kill();
     for _ in 0..8000 {
-        match gateway.reply().code.outcome() {
-            Outcome::Rejected => rejected += 1,
-            Outcome::Unknown => {}
-            other => panic!("nobody answered, yet {other}"),
-        }
+        let code = gateway.reply().code;
+        assert_ne!(code.outcome(), Outcome::Answered, "{code}");
+        rejected += u32::from(code.outcome() == Outcome::Rejected);
     }
     assert!(rejected > 0);
     drop(peer);
@@ -96,7 +94,7 @@ fn a_server_that_hangs_is_given_up_and_replaced() {
     let mut gateway = Gateway::start(settings);
     let peer = Peer::connect(&spare.url());
     peer.echo("t.request");
-    server.signal("-STOP");
+    server.pause();
     eventually(|| gateway.metrics.connects.get() == 2);
     assert_eq!(gateway.call(REQUEST, b"x").code, Code::Ok);
     server.signal("-CONT");
@@ -211,7 +209,7 @@ fn an_idempotent_request_is_sent_again_when_its_server_comes_back() {
         fail_fast: Duration::from_secs(5),
         ..settings(&server.url())
     });
-    server.signal("-STOP");
+    server.pause();
     let mut request = gateway.request(STREAM, b"x");
     request.idempotent = true;
     gateway.send(request);
@@ -219,7 +217,8 @@ fn an_idempotent_request_is_sent_again_when_its_server_comes_back() {
     server.kill();
     server.restart();
     assert_eq!(gateway.reply().code, Code::Stored);
-    assert_eq!(gateway.metrics.resent.get(), 1);
+    // Twice when the first went to the connection whose end was not known yet.
+    assert!((1..=2).contains(&gateway.metrics.resent.get()));
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
+use super::gateway::eventually;
+
 pub(super) struct Server {
     port: u16,
     arguments: Vec<String>,
@@ -70,6 +72,20 @@ impl Server {
                 .unwrap()
                 .success()
         );
+    }
+}
+
+impl Server {
+    /// Stops the process, and returns when each of its threads has stopped.
+    pub(super) fn pause(&self) {
+        self.signal("-STOP");
+        let tasks = format!("/proc/{}/task", self.child.id());
+        eventually(|| {
+            std::fs::read_dir(&tasks).unwrap().all(|task| {
+                let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+                stat.contains(") T ")
+            })
+        });
     }
 }
 

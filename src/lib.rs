@@ -3,7 +3,9 @@
 
 pub mod bridge;
 pub mod clock;
+pub mod health;
 pub mod metrics;
+pub mod nats;
 pub mod route;
 pub mod router_contract;
 pub mod settings;

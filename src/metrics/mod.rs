@@ -5,6 +5,7 @@
 
 pub mod latency;
 pub mod worker;
+pub mod nats;
 
 use core::fmt;
 

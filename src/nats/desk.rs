@@ -1,0 +1,188 @@
+//! The answering side: who waits for what, and the one place from which answers leave.
+
+use std::sync::Arc;
+
+use async_nats::Message;
+
+use super::classify;
+use super::held::Held;
+use super::outstanding::{Outstanding, Serial, Unmatched};
+use super::resend::{Plan, Resend};
+use crate::bridge::{Code, Reply, Token, UpstreamEnd};
+use crate::clock::Nanos;
+use crate::metrics::nats::NatsMetrics;
+use crate::route::{Route, RouteKind};
+
+/// The workers' links, the requests outstanding, and what has been answered in this turn.
+pub(super) struct Desk {
+    links: Vec<UpstreamEnd>,
+    /// Links that were answered since the last flush, one bit each.
+    to_flush: u64,
+    routes: Arc<[Route]>,
+    pub(super) outstanding: Outstanding,
+    pub(super) resend: Resend,
+    pub(super) metrics: Arc<NatsMetrics>,
+}
+
+impl Desk {
+    pub(super) fn new(
+        links: Vec<UpstreamEnd>,
+        routes: Arc<[Route]>,
+        metrics: Arc<NatsMetrics>,
+        seed: u64,
+    ) -> Self {
+        Self {
+            resend: Resend::new(seed),
+            outstanding: Outstanding::new(links.len()),
+            to_flush: 0,
+            links,
+            routes,
+            metrics,
+        }
+    }
+
+    pub(super) fn links(&self) -> &[UpstreamEnd] {
+        &self.links
+    }
+
+    /// Notes that a request was handed to a connection.
+    pub(super) fn sent(&mut self, held: Held, serial: Serial) {
+        self.metrics.published.increment();
+        let (token, route) = (held.request.token, held.request.route);
+        let deadline = held.request.deadline;
+        if let Some(given_up) = self.outstanding.enter(token, route, serial, deadline) {
+            self.resend.forget(given_up);
+        }
+        let routes = &self.routes;
+        let allows = || {
+            routes
+                .get(usize::from(route))
+                .is_some_and(|route| route.idempotent)
+        };
+        self.resend.sent(held, allows);
+    }
+
+    /// Completes a request that cannot be sent because of `code`. If it was sent before, it
+    /// completes with what happened then.
+    pub(super) fn reject(&mut self, held: &Held, code: Code) {
+        match held.before {
+            Some(before) => self.complete(held.request.token, before),
+            None => {
+                self.metrics.completed_here.increment();
+                self.answer(Reply::bare(held.request.token, code));
+            }
+        }
+    }
+
+    /// Puts a reply into its worker's queue.
+    fn answer(&mut self, reply: Reply) {
+        let worker = reply.token.worker();
+        match reply.code {
+            Code::NoResponders => self.metrics.no_responders.increment(),
+            Code::UpstreamLost => self.metrics.upstream_lost.increment(),
+            Code::UpstreamDown => self.metrics.upstream_down.increment(),
+            Code::ExpiredUnsent => self.metrics.expired_unsent.increment(),
+            _ => {}
+        }
+        let Some(link) = self.links.get(usize::from(worker)) else {
+            self.metrics.answers_refused.increment();
+            return;
+        };
+        if link.answer(reply).is_err() {
+            self.metrics.answers_refused.increment();
+        }
+        self.to_flush |= 1_u64.checked_shl(worker.into()).unwrap_or(0);
+    }
+
+    /// Completes a request without a body, if nobody has completed it before.
+    pub(super) fn complete(&mut self, token: Token, code: Code) {
+        if self.outstanding.finish(token).is_ok() {
+            self.resend.forget(token);
+            self.metrics.completed_here.increment();
+            self.answer(Reply::bare(token, code));
+        }
+    }
+
+    /// Takes a message that came to a reply inbox for `token`.
+    pub(super) fn message(&mut self, token: Token, message: Message, now: Nanos) {
+        let route = match self.outstanding.route(token) {
+            Ok(route) => self.routes.get(usize::from(route)),
+            Err(reason) => return self.unmatched(reason),
+        };
+        let Some(route) = route.filter(|route| route.kind != RouteKind::Publish) else {
+            return self.unmatched(Unmatched::Forged);
+        };
+        let Some(reply) = classify::reply(token, route, message, &self.metrics) else {
+            return;
+        };
+        if reply.code == Code::NoResponders {
+            return self.fail(token, Code::NoResponders, now);
+        }
+        if self.outstanding.finish(token).is_ok() {
+            self.resend.forget(token);
+            self.metrics.replies.increment();
+            self.answer(reply);
+        }
+    }
+
+    /// Takes a request that failed with `code`: it is completed or sent again.
+    fn fail(&mut self, token: Token, code: Code, now: Nanos) {
+        match self.resend.failed(token, code, now, &self.metrics) {
+            Plan::Again => self.outstanding.rest(token),
+            Plan::End(code) => self.complete(token, code),
+        }
+    }
+
+    /// A request that is to be sent again now and has not been answered meanwhile.
+    pub(super) fn take_resend(&mut self, now: Nanos) -> Option<Held> {
+        loop {
+            let held = self.resend.take_due(now)?;
+            if self.outstanding.is_resting(held.request.token) {
+                return Some(held);
+            }
+        }
+    }
+
+    /// Counts a message that completes nothing.
+    pub(super) fn unmatched(&self, reason: Unmatched) {
+        match reason {
+            Unmatched::Forged => self.metrics.unmatched_forged.increment(),
+            Unmatched::Late => self.metrics.unmatched_late.increment(),
+            Unmatched::Duplicate => self.metrics.unmatched_duplicate.increment(),
+        }
+    }
+
+    /// Completes everything that was on a connection which is gone, or plans to send it again.
+    pub(super) fn lost(&mut self, serial: Serial, now: Nanos) {
+        for token in self.outstanding.on(serial, |_| true) {
+            self.fail(token, Code::UpstreamLost, now);
+        }
+    }
+
+    /// Completes what the server has refused to let through: everything on a connection that was
+    /// published to `subject`.
+    pub(super) fn forbidden(&mut self, serial: Serial, subject: &str) {
+        let routes = Arc::clone(&self.routes);
+        let hit = |route: u16| {
+            routes
+                .get(usize::from(route))
+                .is_some_and(|route| route.subject.as_str() == subject)
+        };
+        for token in self.outstanding.on(serial, hit) {
+            self.complete(token, Code::Forbidden);
+        }
+    }
+
+    /// Wakes the workers that were answered.
+    pub(super) fn flush(&mut self) {
+        let to_flush = core::mem::take(&mut self.to_flush);
+        if to_flush == 0 {
+            return;
+        }
+        for (bit, link) in self.links.iter().enumerate() {
+            if to_flush & (1 << bit) != 0 {
+                link.flush();
+            }
+        }
+    }
+}

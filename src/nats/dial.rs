@@ -1,0 +1,219 @@
+//! Making one connection: options, sign-in, the inbox subscription, and what makes sure that the
+//! client library never reconnects by itself.
+//!
+//! async-nats would reconnect and then send everything that was queued before, which the Router
+//! would see as stale requests. So each connection is used once: as soon as it is up, its pool of
+//! servers is replaced by an address nobody can listen on, and one failed attempt is all it has.
+//! When the connection drops, the library's task ends and what it had queued is dropped with it.
+
+use core::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_nats::connection::State;
+use async_nats::{ConnectOptions, Event, ServerError};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::connection::Connection;
+use super::inbox::Inbox;
+use super::outstanding::Serial;
+use crate::settings::{NatsAuth, NatsSettings, Secret};
+
+/// Messages that the library queues on the way out. What lies there when a connection drops was
+/// never sent but counts as lost, so it is small.
+const CLIENT_CAPACITY: usize = 512;
+/// Messages that the library queues for an inbox. It drops those beyond, so this is more than a
+/// gateway can have in flight; memory is used only as messages wait.
+const INBOX_CAPACITY: usize = 512 * 1024;
+/// Port 0 is never listened on: an attempt to connect to it fails at once.
+const NOWHERE: &str = "nats://127.0.0.1:0";
+
+/// What the loop hears from connections and from attempts to connect.
+#[derive(Debug)]
+pub(super) enum Notice {
+    /// The connection is gone.
+    Disconnected(Serial),
+    /// The server will end soon.
+    LameDuck(Serial),
+    /// The library dropped a message because the inbox was full.
+    Overflow,
+    /// The server complained.
+    ServerError(Serial, ServerError),
+    /// An attempt to connect has ended; the error text holds no secret.
+    Dialed {
+        /// The line that it was for.
+        line: usize,
+        /// How.
+        result: Result<Box<Connection>, String>,
+    },
+}
+
+/// Everything that one attempt needs.
+#[derive(Debug)]
+pub(super) struct Dial {
+    pub(super) settings: Arc<NatsSettings>,
+    pub(super) url: String,
+    pub(super) line: usize,
+    pub(super) serial: Serial,
+    pub(super) inbox: Inbox,
+    pub(super) notices: UnboundedSender<Notice>,
+}
+
+impl Dial {
+    /// Connects and reports how that went, in a task of its own.
+    pub(super) fn start(self) {
+        let (line, notices) = (self.line, self.notices.clone());
+        tokio::spawn(async move {
+            let settings = Arc::clone(&self.settings);
+            let place = without_userinfo(&self.url).to_owned();
+            // Name resolution has no limit of its own.
+            let limit = settings.connect_timeout.saturating_mul(2);
+            let result = match tokio::time::timeout(limit, self.connect()).await {
+                Ok(result) => result,
+                Err(_) => Err("timed out".to_owned()),
+            };
+            let result = result
+                .map(Box::new)
+                .map_err(|text| scrub(format!("{place}: {text}"), &settings.auth));
+            // The loop has ended if this fails, and needs no connection.
+            drop(notices.send(Notice::Dialed { line, result }));
+        });
+    }
+
+    async fn connect(self) -> Result<Connection, String> {
+        let options = self.options().await?;
+        let client = options
+            .connect(&self.url)
+            .await
+            .map_err(|error| error.to_string())?;
+        client
+            .set_server_pool(NOWHERE)
+            .await
+            .map_err(|error| error.to_string())?;
+        let messages = client
+            .subscribe(self.inbox.wildcard())
+            .await
+            .map_err(|error| error.to_string())?;
+        let statuses = match &self.settings.backpressure.subject {
+            None => None,
+            Some(subject) => Some(
+                client
+                    .subscribe(subject.clone())
+                    .await
+                    .map_err(|error| error.to_string())?,
+            ),
+        };
+        client.flush().await.map_err(|error| error.to_string())?;
+        if client.connection_state() != State::Connected {
+            return Err("connection lost at once".to_owned());
+        }
+        Ok(Connection::new(
+            self.serial,
+            client,
+            self.inbox,
+            messages,
+            statuses,
+        ))
+    }
+
+    async fn options(&self) -> Result<ConnectOptions, String> {
+        let settings = &self.settings;
+        let (serial, notices) = (self.serial, self.notices.clone());
+        let mut options = ConnectOptions::new()
+            .name(&settings.name)
+            .connection_timeout(settings.connect_timeout)
+            .ping_interval(settings.ping_interval)
+            .client_capacity(CLIENT_CAPACITY)
+            .subscription_capacity(INBOX_CAPACITY)
+            .skip_subject_validation(true)
+            .ignore_discovered_servers()
+            .max_reconnects(1)
+            .reconnect_delay_callback(|_| Duration::ZERO)
+            .event_callback(move |event| {
+                if let Some(notice) = notice(serial, event) {
+                    drop(notices.send(notice));
+                }
+                core::future::ready(())
+            });
+        let tls = &settings.tls;
+        if tls.required {
+            options = options.require_tls(true);
+        }
+        if let Some(path) = &tls.ca_file {
+            options = options.add_root_certificates(path.clone());
+        }
+        if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
+            options = options.add_client_certificate(cert.clone(), key.clone());
+        }
+        sign_in(options, &settings.auth).await
+    }
+}
+
+async fn sign_in(options: ConnectOptions, auth: &NatsAuth) -> Result<ConnectOptions, String> {
+    Ok(match auth {
+        NatsAuth::None => options,
+        NatsAuth::Password { user, password } => {
+            options.user_and_password(user.clone(), password.reveal().to_owned())
+        }
+        NatsAuth::Token(token) => options.token(token.reveal().to_owned()),
+        NatsAuth::CredentialsFile(path) => options
+            .credentials(read(path).await?.reveal())
+            .map_err(|_| format!("no credentials in {}", path.display()))?,
+        NatsAuth::NkeySeedFile(path) => options.nkey(read(path).await?.reveal().trim().to_owned()),
+    })
+}
+
+/// Reads a file with a secret, anew for every attempt so that it can be replaced.
+async fn read(path: &Path) -> Result<Secret, String> {
+    let describe =
+        |error: &dyn core::fmt::Display| format!("cannot read {}: {error}", path.display());
+    let owned = path.to_owned();
+    tokio::task::spawn_blocking(move || std::fs::read_to_string(owned))
+        .await
+        .map_err(|error| describe(&error))?
+        .map(Secret::new)
+        .map_err(|error| describe(&error))
+}
+
+fn notice(serial: Serial, event: Event) -> Option<Notice> {
+    match event {
+        Event::Disconnected | Event::Closed => Some(Notice::Disconnected(serial)),
+        Event::LameDuckMode => Some(Notice::LameDuck(serial)),
+        Event::SlowConsumer(_) => Some(Notice::Overflow),
+        Event::ServerError(error) => Some(Notice::ServerError(serial, error)),
+        Event::Connected | Event::Draining | Event::ClientError(_) => None,
+    }
+}
+
+/// The part of a URL after credentials, which should not be there but may.
+fn without_userinfo(url: &str) -> &str {
+    url.rsplit_once('@').map_or(url, |(_, place)| place)
+}
+
+/// Removes the configured secret from text, whoever put it there.
+fn scrub(text: String, auth: &NatsAuth) -> String {
+    match auth {
+        NatsAuth::Password {
+            password: secret, ..
+        }
+        | NatsAuth::Token(secret)
+            if !secret.reveal().is_empty() =>
+        {
+            text.replace(secret.reveal(), "***")
+        }
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_stay_in_text() {
+        let auth = NatsAuth::Token(Secret::new("s3cret".to_owned()));
+        assert_eq!(scrub("bad s3cret here".to_owned(), &auth), "bad *** here");
+        assert_eq!(without_userinfo("nats://me:pw@host:1"), "host:1");
+        assert_eq!(without_userinfo("nats://host:1"), "nats://host:1");
+    }
+}

@@ -1,0 +1,123 @@
+//! Requests that are not on a connection: those that wait for one, in order of arrival.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use crate::bridge::{Code, Request};
+use crate::clock::Nanos;
+
+/// A request and what has happened to it so far.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// The request.
+    pub(super) request: Request,
+    /// When it was taken from the link, or when it was due to be sent again.
+    pub(super) arrived: Nanos,
+    /// How it ended last time, when it was sent before. If it cannot be sent now, this is what it
+    /// completes with: it may have run.
+    pub(super) before: Option<Code>,
+    /// Times that it was sent again.
+    pub(super) resends: u8,
+}
+
+impl Held {
+    pub(super) const fn new(request: Request, now: Nanos) -> Self {
+        Self {
+            request,
+            arrived: now,
+            before: None,
+            resends: 0,
+        }
+    }
+}
+
+/// The requests of one line that wait, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: VecDeque<Held>,
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, held: Held) {
+        self.waiting.push_back(held);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Held> {
+        self.waiting.pop_front()
+    }
+
+    pub(super) fn put_back(&mut self, held: Held) {
+        self.waiting.push_front(held);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Takes out what has waited too long and calls `give_up` with it and the reason. `fail_fast`
+    /// is the longest wait for a connection, `None` while there is one. Returns when to look again.
+    pub(super) fn expire(
+        &mut self,
+        now: Nanos,
+        fail_fast: Option<Duration>,
+        mut give_up: impl FnMut(Held, Code),
+    ) -> Nanos {
+        let mut next = Nanos::NEVER;
+        for held in core::mem::take(&mut self.waiting) {
+            let patience = fail_fast.map_or(Nanos::NEVER, |limit| held.arrived.after(limit));
+            if held.request.deadline <= now {
+                give_up(held, Code::ExpiredUnsent);
+            } else if patience <= now {
+                give_up(held, Code::UpstreamDown);
+            } else {
+                next = next.min(held.request.deadline).min(patience);
+                self.waiting.push_back(held);
+            }
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::bridge::Token;
+
+    fn held(deadline: u64) -> Held {
+        let request = Request {
+            token: Token::new(0, 0, 0),
+            route: 0,
+            session: 0,
+            idempotent: false,
+            deadline: Nanos(deadline),
+            body: Bytes::new(),
+            header_len: 0,
+            tenant: None,
+        };
+        Held::new(request, Nanos(0))
+    }
+
+    #[test]
+    fn waiting_ends_at_the_deadline_or_when_no_connection_comes() {
+        let mut queue = Queue::default();
+        queue.push(held(10));
+        queue.push(held(1_000));
+        let mut ended = Vec::new();
+        let limit = Some(Duration::from_nanos(50));
+        let next = queue.expire(Nanos(10), limit, |_, code| ended.push(code));
+        assert_eq!(
+            (ended.as_slice(), next),
+            ([Code::ExpiredUnsent].as_slice(), Nanos(50))
+        );
+        assert_eq!(queue.expire(Nanos(50), None, |_, _| ()), Nanos(1_000));
+        let next = queue.expire(Nanos(50), limit, |_, code| ended.push(code));
+        assert_eq!((ended[1], next), (Code::UpstreamDown, Nanos::NEVER));
+        assert!(queue.is_empty());
+    }
+}

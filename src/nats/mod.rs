@@ -1,0 +1,38 @@
+//! The NATS room: takes requests from the workers' links, sends them on a few connections, and
+//! answers each token at most once. The only room that knows async-nats.
+//!
+//! Enter through [`run`], on a thread of its own. Inside, from the outside in:
+//!
+//! 1. `runtime`: the thread's runtime, when to yield and when to sleep.
+//! 2. `requester`: one turn.
+//! 3. `desk`, `outstanding`, `classify`: who waits for what, and how a message becomes a reply.
+//! 4. `pool`, `dial`, `backoff`, `connection`, `inbox`: the lines to NATS.
+//! 5. `held`, `resend`, `publish`: requests on their way out.
+//! 6. `backpressure`, `contract`: what the Router says.
+//!
+//! Invariant: a request that was handed to the client library is completed by the first of its
+//! reply, its connection's end and the server's refusal; one that was not is rejected. Nothing is
+//! sent on a connection that was lost and came back: a connection is used once.
+
+mod backoff;
+mod backpressure;
+mod classify;
+mod connection;
+mod contract;
+mod desk;
+mod dial;
+mod error;
+mod held;
+mod inbox;
+mod outstanding;
+mod pool;
+mod publish;
+mod requester;
+mod resend;
+mod runtime;
+
+pub use error::NatsError;
+pub use runtime::run;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! The requests that were handed to NATS and not completed, one table a worker.
+//!
+//! A token is completed at most once: the first to [`finish`](Outstanding::finish) it wins, and
+//! whoever comes after learns why he is too late. A worker that gave a request up uses its place
+//! again with another generation, and the entry is simply overwritten.
+
+use crate::bridge::Token;
+use crate::clock::Nanos;
+
+/// Names one connection to NATS for the life of the process.
+pub(super) type Serial = u32;
+
+/// Why a message on a reply inbox completes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unmatched {
+    /// The token was never given out.
+    Forged,
+    /// The place has been used again since.
+    Late,
+    /// The request has been completed.
+    Duplicate,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Empty,
+    /// On a connection.
+    Waiting,
+    /// Off every connection, waiting to be sent again.
+    Resting,
+    Completed,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    deadline: Nanos,
+    generation: u32,
+    serial: Serial,
+    route: u16,
+    state: State,
+}
+
+impl Entry {
+    const fn is_open(&self) -> bool {
+        matches!(self.state, State::Waiting | State::Resting)
+    }
+}
+
+/// The tables of all workers.
+#[derive(Debug)]
+pub(super) struct Outstanding {
+    workers: Vec<Vec<Entry>>,
+}
+
+impl Outstanding {
+    /// Empty tables for so many workers. They grow as places are used.
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            workers: (0..workers).map(|_| Vec::new()).collect(),
+        }
+    }
+
+    /// Records that a request was handed to a connection. Returns the token whose place it took
+    /// while that was still open, if any.
+    pub(super) fn enter(
+        &mut self,
+        token: Token,
+        route: u16,
+        serial: Serial,
+        deadline: Nanos,
+    ) -> Option<Token> {
+        let place = usize::try_from(token.place()).ok()?;
+        let table = self.workers.get_mut(usize::from(token.worker()))?;
+        if table.len() <= place {
+            table.resize(place + 1, Entry::default());
+        }
+        let entry = table.get_mut(place)?;
+        let replaced = (entry.is_open() && entry.generation != token.generation())
+            .then(|| Token::new(token.worker(), token.place(), entry.generation));
+        *entry = Entry {
+            deadline,
+            generation: token.generation(),
+            serial,
+            route,
+            state: State::Waiting,
+        };
+        replaced
+    }
+
+    /// The route of a request that is not completed.
+    pub(super) fn route(&self, token: Token) -> Result<u16, Unmatched> {
+        self.find(token).map(|entry| entry.route)
+    }
+
+    /// Completes a request. Only the first call for a token succeeds.
+    pub(super) fn finish(&mut self, token: Token) -> Result<(), Unmatched> {
+        self.find(token)?;
+        self.set(token, State::Completed);
+        Ok(())
+    }
+
+    /// Takes a request off its connection until it is sent again.
+    pub(super) fn rest(&mut self, token: Token) {
+        self.set(token, State::Resting);
+    }
+
+    /// Whether a request waits to be sent again.
+    pub(super) fn is_resting(&self, token: Token) -> bool {
+        self.find(token)
+            .is_ok_and(|entry| entry.state == State::Resting)
+    }
+
+    /// The requests on a connection for which `route` holds.
+    pub(super) fn on(&self, serial: Serial, route: impl Fn(u16) -> bool) -> Vec<Token> {
+        self.tokens(|entry| {
+            entry.state == State::Waiting && entry.serial == serial && route(entry.route)
+        })
+    }
+
+    /// Whether a request waits whose deadline has not passed: on one connection, or on any.
+    pub(super) fn has_live(&self, serial: Option<Serial>, now: Nanos) -> bool {
+        self.workers.iter().flatten().any(|entry| {
+            entry.is_open()
+                && entry.deadline > now
+                && serial.is_none_or(|serial| entry.serial == serial)
+        })
+    }
+
+    fn find(&self, token: Token) -> Result<&Entry, Unmatched> {
+        let place = usize::try_from(token.place()).map_err(|_| Unmatched::Forged)?;
+        let entry = self
+            .workers
+            .get(usize::from(token.worker()))
+            .and_then(|table| table.get(place))
+            .ok_or(Unmatched::Forged)?;
+        match entry.state {
+            State::Empty => Err(Unmatched::Forged),
+            _ if entry.generation != token.generation() => Err(Unmatched::Late),
+            State::Completed => Err(Unmatched::Duplicate),
+            State::Waiting | State::Resting => Ok(entry),
+        }
+    }
+
+    fn set(&mut self, token: Token, state: State) {
+        let entry = usize::try_from(token.place()).ok().and_then(|place| {
+            self.workers
+                .get_mut(usize::from(token.worker()))?
+                .get_mut(place)
+        });
+        if let Some(entry) = entry.filter(|entry| entry.generation == token.generation()) {
+            entry.state = state;
+        }
+    }
+
+    fn tokens(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Token> {
+        let mut tokens = Vec::new();
+        for (worker, table) in (0_u8..).zip(&self.workers) {
+            for (place, entry) in (0_u32..).zip(table) {
+                if wanted(entry) {
+                    tokens.push(Token::new(worker, place, entry.generation));
+                }
+            }
+        }
+        tokens
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: Token = Token::new(0, 5, 1);
+
+    fn with_one() -> Outstanding {
+        let mut table = Outstanding::new(1);
+        assert_eq!(table.enter(TOKEN, 3, 9, Nanos(100)), None);
+        table
+    }
+
+    #[test]
+    fn only_the_first_answer_counts() {
+        let mut table = with_one();
+        assert_eq!(table.route(TOKEN), Ok(3));
+        assert_eq!(table.finish(TOKEN), Ok(()));
+        assert_eq!(table.finish(TOKEN), Err(Unmatched::Duplicate));
+    }
+
+    #[test]
+    fn an_older_generation_is_late_and_an_unknown_place_is_forged() {
+        let mut table = with_one();
+        let newer = Token::new(0, 5, 2);
+        assert_eq!(table.enter(newer, 3, 9, Nanos(100)), Some(TOKEN));
+        assert_eq!(table.finish(TOKEN), Err(Unmatched::Late));
+        assert_eq!(table.finish(Token::new(0, 4, 0)), Err(Unmatched::Forged));
+        assert_eq!(
+            table.finish(Token::new(0, 4_000_000, 0)),
+            Err(Unmatched::Forged)
+        );
+        assert_eq!(table.finish(Token::new(7, 5, 2)), Err(Unmatched::Forged));
+        assert_eq!(table.finish(newer), Ok(()));
+    }
+
+    #[test]
+    fn a_connection_knows_what_is_on_it() {
+        let mut table = with_one();
+        assert_eq!(table.on(9, |_| true), [TOKEN]);
+        assert_eq!(table.on(8, |_| true), []);
+        assert_eq!(table.on(9, |route| route == 0), []);
+        assert!(table.has_live(Some(9), Nanos(99)));
+        assert!(!table.has_live(None, Nanos(100)));
+        table.rest(TOKEN);
+        assert_eq!(table.on(9, |_| true), []);
+        assert!(table.has_live(None, Nanos(0)));
+    }
+}

@@ -1,0 +1,231 @@
+//! The lines to NATS: each has at most one connection, makes another when that is gone, and keeps
+//! what waits for one. A session always uses the same line, so its requests keep their order.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::backoff::Backoff;
+use super::connection::Connection;
+use super::dial::{Dial, Notice};
+use super::held::Queue;
+use super::inbox::Inbox;
+use super::outstanding::Serial;
+use crate::clock::Nanos;
+use crate::health::NatsHealth;
+use crate::metrics::nats::NatsMetrics;
+use crate::settings::NatsSettings;
+
+/// Nanoseconds after which a connection counts as having worked, so that the wait before the next
+/// attempt starts from the shortest again. A server that throws us out at once is not hammered.
+const PROVEN_NS: u64 = 1_000_000_000;
+
+/// One line.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    /// What waits for a connection or for room in it.
+    pub(super) queue: Queue,
+    pub(super) connection: Option<Connection>,
+    is_dialing: bool,
+    retry_at: Nanos,
+    attempt: u32,
+    url: usize,
+}
+
+impl Line {
+    fn wants_to_dial(&self) -> bool {
+        !self.is_dialing && self.connection.as_ref().is_none_or(|c| c.is_lame)
+    }
+}
+
+/// All lines, and the connections whose server is about to end.
+pub(super) struct Pool {
+    settings: Arc<NatsSettings>,
+    boot: String,
+    pub(super) lines: Vec<Line>,
+    pub(super) retiring: Vec<Connection>,
+    next_serial: Serial,
+    backoff: Backoff,
+    notices: UnboundedSender<Notice>,
+    health: Arc<NatsHealth>,
+    metrics: Arc<NatsMetrics>,
+}
+
+impl Pool {
+    pub(super) fn new(
+        settings: Arc<NatsSettings>,
+        boot: String,
+        notices: UnboundedSender<Notice>,
+        health: Arc<NatsHealth>,
+        metrics: Arc<NatsMetrics>,
+        seed: u64,
+    ) -> Self {
+        let count = settings.connections.max(1);
+        health.set_configured(u32::try_from(count).unwrap_or(u32::MAX));
+        let line = |url| Line {
+            url,
+            ..Line::default()
+        };
+        Self {
+            boot,
+            lines: (0..count).map(line).collect(),
+            retiring: Vec::new(),
+            next_serial: 0,
+            backoff: Backoff::new(settings.reconnect, seed),
+            settings,
+            notices,
+            health,
+            metrics,
+        }
+    }
+
+    /// The line of a session.
+    pub(super) fn line_of(&self, session: u32) -> usize {
+        usize::try_from(session).unwrap_or(0) % self.lines.len().max(1)
+    }
+
+    /// The connection of a line, or that of the next line that has one.
+    pub(super) fn choose(&mut self, line: usize) -> Option<&mut Connection> {
+        let count = self.lines.len();
+        let is_up = |line: &Line| line.connection.as_ref().is_some_and(|c| !c.has_ended);
+        let up = (line..count)
+            .chain(0..line)
+            .find(|&index| self.lines.get(index).is_some_and(is_up))?;
+        self.lines.get_mut(up)?.connection.as_mut()
+    }
+
+    /// Whether any connection is up.
+    pub(super) fn is_up(&self) -> bool {
+        self.lines.iter().any(|line| line.connection.is_some())
+    }
+
+    /// Requests that wait in all lines.
+    pub(super) fn held(&self) -> usize {
+        self.lines.iter().map(|line| line.queue.len()).sum()
+    }
+
+    /// Every connection, those that retire included.
+    pub(super) fn connections(&mut self) -> impl Iterator<Item = &mut Connection> {
+        self.lines
+            .iter_mut()
+            .filter_map(|line| line.connection.as_mut())
+            .chain(&mut self.retiring)
+    }
+
+    /// The number of a connection that is known to have ended.
+    pub(super) fn ended(&mut self) -> Option<Serial> {
+        self.connections().find(|c| c.has_ended).map(|c| c.serial())
+    }
+
+    /// Largest body, in bytes, that every connection takes.
+    pub(super) fn max_payload(&mut self) -> Option<u32> {
+        let smallest = self.connections().map(|c| c.max_payload()).min()?;
+        Some(u32::try_from(smallest).unwrap_or(u32::MAX))
+    }
+
+    /// Starts the attempts that are due.
+    pub(super) fn dial(&mut self, now: Nanos) {
+        for (index, line) in self.lines.iter_mut().enumerate() {
+            if !line.wants_to_dial() || line.retry_at > now {
+                continue;
+            }
+            let urls = &self.settings.urls;
+            let Some(url) = urls.get(line.url % urls.len().max(1)) else {
+                continue;
+            };
+            self.next_serial = self.next_serial.wrapping_add(1);
+            line.is_dialing = true;
+            let dial = Dial {
+                settings: Arc::clone(&self.settings),
+                url: url.clone(),
+                line: index,
+                serial: self.next_serial,
+                inbox: Inbox::new(&self.boot, self.next_serial),
+                notices: self.notices.clone(),
+            };
+            dial.start();
+        }
+    }
+
+    /// When the next attempt is due.
+    pub(super) fn due(&self) -> Nanos {
+        let waiting = self.lines.iter().filter(|line| line.wants_to_dial());
+        waiting
+            .map(|line| line.retry_at)
+            .min()
+            .unwrap_or(Nanos::NEVER)
+    }
+
+    /// Takes the end of an attempt.
+    pub(super) fn dialed(
+        &mut self,
+        index: usize,
+        result: Result<Box<Connection>, String>,
+        now: Nanos,
+    ) {
+        let Some(line) = self.lines.get_mut(index) else {
+            return;
+        };
+        line.is_dialing = false;
+        match result {
+            Ok(mut connection) => {
+                connection.since = now;
+                self.retiring.extend(line.connection.replace(*connection));
+                self.metrics.connects.increment();
+                tracing::info!(line = index, "connected to NATS");
+            }
+            Err(text) => {
+                line.url = line.url.wrapping_add(1);
+                line.retry_at = now.after(self.backoff.wait(line.attempt));
+                line.attempt = line.attempt.saturating_add(1);
+                self.metrics.connect_failures.increment();
+                tracing::warn!(line = index, error = %text, "cannot connect to NATS");
+                self.health.set_last_error(text);
+            }
+        }
+        self.publish_state();
+    }
+
+    /// Takes out the connection with this number, whose end is known, and plans another.
+    pub(super) fn end(&mut self, serial: Serial, now: Nanos) -> Option<Connection> {
+        let is_it = |connection: &Connection| connection.serial() == serial;
+        if let Some(place) = self.retiring.iter().position(is_it) {
+            return Some(self.retiring.swap_remove(place));
+        }
+        let line = self
+            .lines
+            .iter_mut()
+            .find(|line| line.connection.as_ref().is_some_and(is_it))?;
+        let connection = line.connection.take()?;
+        if now.since(connection.since) >= PROVEN_NS {
+            line.attempt = 0;
+        }
+        line.url = line.url.wrapping_add(1);
+        line.retry_at = now.after(self.backoff.wait(line.attempt));
+        line.attempt = line.attempt.saturating_add(1);
+        self.metrics.disconnects.increment();
+        tracing::warn!("lost a connection to NATS");
+        self.health
+            .set_last_error("a connection to NATS was lost".to_owned());
+        self.publish_state();
+        Some(connection)
+    }
+
+    /// Notes that a connection's server will end: another connection is made at once.
+    pub(super) fn lame(&mut self, serial: Serial) {
+        for line in &mut self.lines {
+            if let Some(connection) = line.connection.as_mut().filter(|c| c.serial() == serial) {
+                connection.is_lame = true;
+                line.url = line.url.wrapping_add(1);
+                line.retry_at = Nanos(0);
+            }
+        }
+    }
+
+    fn publish_state(&self) {
+        let up = self.lines.iter().filter(|line| line.connection.is_some());
+        let up = u32::try_from(up.count()).unwrap_or(u32::MAX);
+        self.health.set_connected(up);
+        self.metrics.connected.set(up.into());
+    }
+}

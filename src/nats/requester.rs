@@ -1,0 +1,384 @@
+//! One turn of the NATS room: what has come in is answered, what has been asked is sent.
+//!
+//! Nothing in a turn waits. A source that has nothing leaves the task's waker behind, so after a
+//! turn that did nothing the task may sleep: whatever comes wakes it.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_nats::{ServerError, Subject};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::backpressure::Backpressure;
+use super::connection::Connection;
+use super::desk::Desk;
+use super::dial::Notice;
+use super::held::Held;
+use super::inbox::Address;
+use super::outstanding::{Serial, Unmatched};
+use super::pool::Pool;
+use super::publish::{self, Handover};
+use crate::bridge::{Code, UpstreamEnd};
+use crate::clock::Nanos;
+use crate::health::NatsHealth;
+use crate::route::Route;
+use crate::settings::NatsSettings;
+
+/// Most requests taken from one link, and most messages from one connection, in a turn.
+const BATCH: usize = 256;
+/// Most requests that wait here for a connection; beyond, they stay in the links, which fill up
+/// and push back.
+const MAX_HELD: usize = 8192;
+/// How often to look whether a connection that retires has nothing left to wait for.
+const RETIRE_NS: u64 = 100_000_000;
+/// Least time between two log lines about the server's complaints; all are counted.
+const LOG_NS: u64 = 1_000_000_000;
+
+/// The state of the room.
+pub(super) struct Requester {
+    pub(super) settings: Arc<NatsSettings>,
+    pub(super) routes: Arc<[Route]>,
+    /// The subject of each route, ready to be cloned without copying.
+    pub(super) subjects: Vec<Subject>,
+    pub(super) desk: Desk,
+    pub(super) pool: Pool,
+    pub(super) backpressure: Backpressure,
+    pub(super) health: Arc<NatsHealth>,
+    pub(super) notices: UnboundedReceiver<Notice>,
+    /// When a request that waits may have to be given up.
+    pub(super) held_due: Nanos,
+    /// When to look at the connections that retire.
+    pub(super) retire_due: Nanos,
+    /// When a complaint of the server may be logged again.
+    pub(super) log_again: Nanos,
+}
+
+impl Requester {
+    /// The first half of a turn: takes what has come from NATS. Returns how much that was.
+    pub(super) fn receive(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {
+        let mut done = self.take_notices(cx, now);
+        done += self.take_messages(cx, now);
+        self.end_connections(cx, now);
+        done
+    }
+
+    /// The second half of a turn: sends what the workers ask for, and does what is due. Returns
+    /// how much was done.
+    pub(super) fn send(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {
+        let mut done = self.send_held(cx, now);
+        while let Some(held) = self.desk.take_resend(now) {
+            done += 1;
+            self.send_or_hold(held, cx, now);
+        }
+        for link in 0..self.desk.links().len() {
+            done += self.take_requests(link, cx, now);
+        }
+        for connection in self.pool.connections() {
+            connection.mark(cx);
+        }
+        self.tick(cx, now);
+        self.desk.flush();
+        done
+    }
+
+    /// Whether requests in the links would be taken now.
+    pub(super) fn has_work(&self) -> bool {
+        self.pool.held() < MAX_HELD && self.desk.links().iter().any(|link| link.waiting() > 0)
+    }
+
+    /// Whether every request that was taken has been completed or has run out of time.
+    pub(super) fn is_idle(&self, now: Nanos) -> bool {
+        self.pool.held() == 0
+            && self.desk.links().iter().all(|link| link.waiting() == 0)
+            && !self.desk.outstanding.has_live(None, now)
+    }
+
+    /// When the next thing is due.
+    pub(super) fn due(&self) -> Nanos {
+        self.pool
+            .due()
+            .min(self.held_due)
+            .min(self.retire_due)
+            .min(self.backpressure.due())
+            .min(self.desk.resend.due())
+    }
+
+    fn take_notices(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {
+        let mut done = 0;
+        while let Poll::Ready(Some(notice)) = self.notices.poll_recv(cx) {
+            done += 1;
+            match notice {
+                Notice::Disconnected(serial) => self.mark_ended(serial),
+                Notice::LameDuck(serial) => {
+                    self.desk.metrics.lame_ducks.increment();
+                    self.pool.lame(serial);
+                }
+                Notice::Overflow => self.desk.metrics.inbox_overflows.increment(),
+                Notice::ServerError(serial, error) => self.server_error(serial, &error, now),
+                Notice::Dialed { line, result } => {
+                    self.pool.dialed(line, result, now);
+                    self.publish_limits();
+                    self.retire_due = now;
+                }
+            }
+        }
+        done
+    }
+
+    fn mark_ended(&mut self, serial: Serial) {
+        let connection = self.pool.connections().find(|c| c.serial() == serial);
+        if let Some(connection) = connection {
+            connection.has_ended = true;
+        }
+    }
+
+    fn server_error(&mut self, serial: Serial, error: &ServerError, now: Nanos) {
+        let metrics = &self.desk.metrics;
+        match error {
+            ServerError::AuthorizationViolation => metrics.errors_authorization.increment(),
+            ServerError::Other(text) if text.starts_with("Permissions Violation") => {
+                metrics.errors_permission.increment();
+                if let Some(subject) = refused_subject(text) {
+                    self.desk.forbidden(serial, subject);
+                }
+            }
+            ServerError::Other(text) if text.starts_with("User Authentication") => {
+                metrics.errors_authorization.increment();
+            }
+            ServerError::SlowConsumer(_) | ServerError::Other(_) => {
+                metrics.errors_other.increment();
+            }
+        }
+        if self.log_again <= now {
+            self.log_again = Nanos(now.0.saturating_add(LOG_NS));
+            tracing::warn!(%error, "the NATS server complains");
+        }
+        self.health.set_last_error(error.to_string());
+    }
+
+    fn take_messages(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {
+        let Self {
+            pool,
+            desk,
+            backpressure,
+            ..
+        } = self;
+        let mut done = 0;
+        for connection in pool.connections() {
+            // Markers seen in the turn before: an error that the server sent ahead of one has
+            // been taken by now.
+            while let Some(token) = connection.take_confirmed() {
+                done += 1;
+                desk.complete(token, Code::Sent);
+            }
+            done += drain(connection, desk, backpressure, cx, now, BATCH);
+            while let Poll::Ready(Some(message)) = connection.poll_pushed(cx) {
+                done += 1;
+                // With a reply subject it is somebody's poll, perhaps our own, not a status.
+                if message.reply.is_none() {
+                    backpressure.status(&message.payload, now, &desk.metrics);
+                }
+            }
+        }
+        done
+    }
+
+    /// Gives up the connections that have ended and everything that was on them.
+    fn end_connections(&mut self, cx: &mut Context<'_>, now: Nanos) {
+        while let Some(serial) = self.pool.ended() {
+            let Some(mut connection) = self.pool.end(serial, now) else {
+                return;
+            };
+            // Answers that came before the end count.
+            drain(
+                &mut connection,
+                &mut self.desk,
+                &mut self.backpressure,
+                cx,
+                now,
+                usize::MAX,
+            );
+            while let Some(token) = connection.take_confirmed() {
+                self.desk.complete(token, Code::Sent);
+            }
+            self.desk.lost(serial, now);
+            self.publish_limits();
+            self.held_due = now;
+        }
+    }
+
+    fn send_held(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {
+        let mut done = 0;
+        for line in 0..self.pool.lines.len() {
+            while let Some(held) = self.pool.lines.get_mut(line).and_then(|l| l.queue.pop()) {
+                if let Err(held) = self.try_send(line, held, cx, now) {
+                    if let Some(line) = self.pool.lines.get_mut(line) {
+                        line.queue.put_back(held);
+                    }
+                    break;
+                }
+                done += 1;
+            }
+        }
+        done
+    }
+
+    fn take_requests(&mut self, link: usize, cx: &mut Context<'_>, now: Nanos) -> usize {
+        let mut done = 0;
+        while done < BATCH && self.pool.held() < MAX_HELD {
+            let Some(request) = self.desk.links().get(link).and_then(UpstreamEnd::pop) else {
+                break;
+            };
+            done += 1;
+            self.send_or_hold(Held::new(request, now), cx, now);
+        }
+        done
+    }
+
+    fn send_or_hold(&mut self, mut held: Held, cx: &mut Context<'_>, now: Nanos) {
+        let line = self.pool.line_of(held.request.session);
+        let must_wait = self
+            .pool
+            .lines
+            .get(line)
+            .is_some_and(|l| !l.queue.is_empty());
+        if !must_wait {
+            match self.try_send(line, held, cx, now) {
+                Ok(()) => return,
+                Err(back) => held = back,
+            }
+        }
+        let patience = held.arrived.after(self.settings.fail_fast);
+        self.held_due = self.held_due.min(held.request.deadline).min(patience);
+        if let Some(line) = self.pool.lines.get_mut(line) {
+            line.queue.push(held);
+        }
+    }
+
+    /// Sends a request or answers it; gives it back when it has to wait.
+    fn try_send(
+        &mut self,
+        line: usize,
+        held: Held,
+        cx: &mut Context<'_>,
+        now: Nanos,
+    ) -> Result<(), Held> {
+        let place = usize::from(held.request.route);
+        let (Some(route), Some(subject)) = (self.routes.get(place), self.subjects.get(place))
+        else {
+            self.desk.reject(&held, Code::BadRoute);
+            return Ok(());
+        };
+        if held.request.deadline <= now {
+            self.desk.reject(&held, Code::ExpiredUnsent);
+            return Ok(());
+        }
+        let Some(connection) = self.pool.choose(line) else {
+            return Err(held);
+        };
+        match publish::hand_over(&held, route, subject, connection, cx, now) {
+            Handover::Blocked => Err(held),
+            Handover::TooLarge => {
+                self.desk.reject(&held, Code::TooLarge);
+                Ok(())
+            }
+            Handover::Done => {
+                let serial = connection.serial();
+                self.desk.sent(held, serial);
+                Ok(())
+            }
+        }
+    }
+
+    /// Does what is due: attempts to connect, requests that waited too long, connections that
+    /// retire, the backpressure poll.
+    fn tick(&mut self, cx: &mut Context<'_>, now: Nanos) {
+        if self.pool.due() <= now {
+            self.pool.dial(now);
+        }
+        if self.held_due <= now {
+            self.expire_held(now);
+        }
+        if self.retire_due <= now {
+            self.retire(now);
+        }
+        if self.backpressure.due() <= now
+            && let Some(subject) = self.backpressure.tick(now)
+            && let Some(connection) = self.pool.choose(0)
+        {
+            connection.poll_status(cx, subject);
+        }
+        let held = u64::try_from(self.pool.held()).unwrap_or(u64::MAX);
+        self.desk.metrics.held.set(held);
+    }
+
+    fn expire_held(&mut self, now: Nanos) {
+        let fail_fast = (!self.pool.is_up()).then_some(self.settings.fail_fast);
+        let Self { pool, desk, .. } = self;
+        self.held_due = pool.lines.iter_mut().fold(Nanos::NEVER, |next, line| {
+            let due = line.queue.expire(now, fail_fast, |held, code| {
+                desk.reject(&held, code);
+            });
+            next.min(due)
+        });
+    }
+
+    fn retire(&mut self, now: Nanos) {
+        let outstanding = &self.desk.outstanding;
+        self.pool.retiring.retain(|connection| {
+            connection.has_unconfirmed() || outstanding.has_live(Some(connection.serial()), now)
+        });
+        self.retire_due = if self.pool.retiring.is_empty() {
+            Nanos::NEVER
+        } else {
+            Nanos(now.0.saturating_add(RETIRE_NS))
+        };
+    }
+
+    fn publish_limits(&mut self) {
+        if let Some(bytes) = self.pool.max_payload() {
+            for link in self.desk.links() {
+                link.set_max_payload(bytes);
+            }
+        }
+    }
+}
+
+/// Takes up to `limit` messages from a connection's inbox; returns how many there were.
+fn drain(
+    connection: &mut Connection,
+    desk: &mut Desk,
+    backpressure: &mut Backpressure,
+    cx: &mut Context<'_>,
+    now: Nanos,
+    limit: usize,
+) -> usize {
+    let mut done = 0;
+    while done < limit {
+        let message = match connection.poll_message(cx) {
+            Poll::Ready(Some(message)) => message,
+            Poll::Ready(None) => {
+                connection.has_ended = true;
+                break;
+            }
+            Poll::Pending => break,
+        };
+        done += 1;
+        match connection.address(&message) {
+            Some(Address::Reply(token)) => desk.message(token, message, now),
+            Some(Address::Marker(number)) if connection.see_marker(number) => {}
+            Some(Address::Status) if message.status.is_none() => {
+                backpressure.status(&message.payload, now, &desk.metrics);
+            }
+            Some(Address::Status) => {}
+            Some(Address::Marker(_)) | None => desk.unmatched(Unmatched::Forged),
+        }
+    }
+    done
+}
+
+/// The subject in `Permissions Violation for Publish to "subject"`.
+fn refused_subject(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("for Publish to \"")?;
+    rest.split_once('"').map(|(subject, _)| subject)
+}

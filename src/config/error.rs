@@ -104,6 +104,12 @@ pub enum ConfigError {
     /// There is no default place for the socket.
     #[error("no default socket: XDG_RUNTIME_DIR is not set and the user is not root; set --socket")]
     NoSocket,
+    /// There is no default place for the admin socket.
+    #[error("no default admin socket beside {}; set --admin", socket.display())]
+    NoAdmin {
+        /// The clients' socket.
+        socket: PathBuf,
+    },
 }
 
 impl ConfigError {
@@ -111,8 +117,7 @@ impl ConfigError {
     #[must_use]
     pub const fn is_usage(&self) -> bool {
         match self {
-            Self::Unreadable { .. } => false,
-            Self::NoSocket => true,
+            Self::Unreadable { .. } | Self::NoSocket | Self::NoAdmin { .. } => false,
             Self::Syntax { place, .. }
             | Self::UnknownKey { place, .. }
             | Self::Value { place, .. }

@@ -124,7 +124,7 @@ pub(super) struct ConfigFile {
 impl ConfigFile {
     /// Reads the file that was named, or the default one if it exists.
     pub(super) fn read(named: Option<&Path>) -> Result<Self, ConfigError> {
-        let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+        let path = named.unwrap_or_else(|| Path::new(DEFAULT_FILE));
         match fs::read_to_string(path) {
             Ok(text) => Self::parse(path.to_owned(), text),
             Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
@@ -151,6 +151,7 @@ impl ConfigFile {
         let place = Place::in_file(path, text, offset);
         let message = error.message().lines().collect::<Vec<_>>().join(", ");
         let Some(rest) = message.strip_prefix("unknown field `") else {
+            let message = without_value(message);
             return ConfigError::Syntax { place, message };
         };
         // serde's wording: unknown field `x`, expected one of `a`, `b`
@@ -161,6 +162,23 @@ impl ConfigFile {
             place,
             key,
         }
+    }
+}
+
+/// A message of serde without the value that has the wrong type: it may be a URL with a password.
+fn without_value(message: String) -> String {
+    let wrong = ["invalid type: ", "invalid value: ", "invalid length "];
+    if !wrong.iter().any(|start| message.starts_with(start)) {
+        return message;
+    }
+    let expected = message.rsplit_once(", expected ").map(|(_, what)| what);
+    match expected {
+        Some("i64") => "wrong type, expected a whole number".to_owned(),
+        Some("a boolean") => "wrong type, expected true or false".to_owned(),
+        Some("a sequence") => "wrong type, expected a list".to_owned(),
+        Some(what) if what.starts_with("struct ") => "wrong type, expected a section".to_owned(),
+        Some(what) => format!("wrong type, expected {what}"),
+        None => "wrong type".to_owned(),
     }
 }
 

@@ -24,27 +24,7 @@ const MAX_TENANT_BYTES: usize = 128;
 pub(super) fn resolve(layers: &Layers<'_>) -> Result<ControlSettings, ConfigError> {
     let section = Section::new(layers.file, "control");
     let raw = &layers.file.raw.control;
-    let socket = flag_or_variable(
-        ("--socket", layers.flags.socket.as_ref()),
-        layers.environment,
-        "IPC_GATEWAY_SOCKET",
-    );
-    let socket = self::socket(socket.or_else(|| section.given(&raw.socket)), layers.host)?;
-    let admin = flag_or_variable(
-        ("--admin", layers.flags.admin.as_ref()),
-        layers.environment,
-        "IPC_GATEWAY_ADMIN",
-    );
-    let admin = match admin.or_else(|| section.given(&raw.admin)) {
-        None => admin_beside(&socket)?,
-        Some(given) => match self::admin(&given)? {
-            AdminAddress::Unix(path) if path == socket => {
-                let rule = "is the clients' socket; the admin server needs one of its own";
-                return Err(refuse(&given, "control.admin", rule));
-            }
-            address => address,
-        },
-    };
+    let (socket, admin) = addresses(layers, &section)?;
     let (short, long) = (Duration::from_millis(10), Duration::from_secs(60));
     Ok(ControlSettings {
         socket,
@@ -58,11 +38,7 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<ControlSettings, ConfigErro
             1 << 10..=64 << 20,
             4 << 20,
         )?,
-        quota: quota(
-            &Section::new(layers.file, "control.quota"),
-            &raw.quota,
-            &Quota::default(),
-        )?,
+        quota: common_quota(layers)?,
         policies: policies(layers)?,
         attach_timeout: section.duration(
             "attach_timeout",
@@ -77,6 +53,36 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<ControlSettings, ConfigErro
             Duration::from_secs(10),
         )?,
     })
+}
+
+/// The clients' socket and the admin server's address, which are never the same.
+fn addresses(
+    layers: &Layers<'_>,
+    section: &Section<'_>,
+) -> Result<(PathBuf, AdminAddress), ConfigError> {
+    let raw = &layers.file.raw.control;
+    let socket = flag_or_variable(
+        ("--socket", layers.flags.socket.as_ref()),
+        layers.environment,
+        "IPC_GATEWAY_SOCKET",
+    );
+    let socket = self::socket(socket.or_else(|| section.given(&raw.socket)), layers.host)?;
+    let admin = flag_or_variable(
+        ("--admin", layers.flags.admin.as_ref()),
+        layers.environment,
+        "IPC_GATEWAY_ADMIN",
+    );
+    let Some(given) = admin.or_else(|| section.given(&raw.admin)) else {
+        let beside = admin_beside(&socket)?;
+        return Ok((socket, beside));
+    };
+    match self::admin(&given)? {
+        AdminAddress::Unix(path) if path == socket => {
+            let rule = "is the clients' socket; the admin server needs one of its own";
+            Err(refuse(&given, "control.admin", rule))
+        }
+        address => Ok((socket, address)),
+    }
 }
 
 /// The socket's path: the one given, or the default for this user.
@@ -114,14 +120,10 @@ pub(super) fn admin(given: &Given<String>) -> Result<AdminAddress, ConfigError> 
 /// `admin.sock` in the directory of the clients' socket.
 pub(super) fn admin_beside(socket: &Path) -> Result<AdminAddress, ConfigError> {
     let path = socket.with_file_name("admin.sock");
-    let given = Given {
-        value: path.to_string_lossy().into_owned(),
-        place: Place::Flag("--admin"),
-    };
-    let clash = path == socket;
-    if clash || path.as_os_str().as_bytes().len() > MAX_SOCKET_PATH_BYTES {
-        let rule = "the default beside the socket cannot be used; set --admin";
-        return Err(refuse(&given, "control.admin", rule));
+    let bytes = path.as_os_str().as_bytes().len();
+    if path == socket || bytes > MAX_SOCKET_PATH_BYTES {
+        let socket = socket.to_owned();
+        return Err(ConfigError::NoAdmin { socket });
     }
     Ok(AdminAddress::Unix(path))
 }
@@ -166,6 +168,11 @@ fn quota(section: &Section<'_>, raw: &RawQuota, preset: &Quota) -> Result<Quota,
     })
 }
 
+fn common_quota(layers: &Layers<'_>) -> Result<Quota, ConfigError> {
+    let section = Section::new(layers.file, "control.quota");
+    quota(&section, &layers.file.raw.control.quota, &Quota::default())
+}
+
 fn policies(layers: &Layers<'_>) -> Result<Vec<Policy>, ConfigError> {
     let all = layers.file.raw.policy.iter().zip(1..);
     all.map(|(raw, number)| policy(layers, raw.get_ref(), number))
@@ -177,10 +184,6 @@ fn policy(layers: &Layers<'_>, raw: &RawPolicy, number: usize) -> Result<Policy,
     let allow = value_or(&raw.allow, true);
     let overflow = |id| allow.then_some(id);
     let host = layers.host;
-    let quota_preset = || {
-        let section = Section::new(layers.file, "control.quota");
-        quota(&section, &layers.file.raw.control.quota, &Quota::default())
-    };
     Ok(Policy {
         uids: ids(
             &section,
@@ -202,7 +205,7 @@ fn policy(layers: &Layers<'_>, raw: &RawPolicy, number: usize) -> Result<Policy,
         quota: match &raw.quota {
             Some(raw) => {
                 let section = Section::new(layers.file, section.key("quota"));
-                Some(quota(&section, raw, &quota_preset()?)?)
+                Some(quota(&section, raw, &common_quota(layers)?)?)
             }
             None => None,
         },

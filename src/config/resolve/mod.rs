@@ -2,6 +2,7 @@
 //! one file for each room that is told about them.
 
 mod control;
+mod credentials;
 mod routes;
 mod upstream;
 mod worker;

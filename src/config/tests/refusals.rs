@@ -37,7 +37,7 @@ fn syntax_errors_and_wrong_types_have_a_place() {
         (
             "[workers]\ncount = 'two'",
             "test.toml:2:9: ",
-            "expected i64",
+            "wrong type, expected a whole number",
         ),
         (
             "[nats]\npassword = 12345",
@@ -197,7 +197,7 @@ fn sockets_that_cannot_be_are_refused() {
         ),
         (
             "control.socket = '/a/admin.sock'",
-            "--admin: ",
+            "no default admin socket beside /a/admin.sock",
             "set --admin",
         ),
         (
@@ -219,8 +219,7 @@ fn sockets_that_cannot_be_are_refused() {
         ("control.socket_mode = 0o4600", place, "0o660"),
         ("control.socket_mode = -1", place, "0o660"),
     ]);
-    let ok = parse(&format!("control.socket = '/{}'", "x".repeat(106)));
-    assert!(ok.is_ok());
+    parse(&format!("control.socket = '/{}'", "x".repeat(106))).unwrap();
 }
 
 #[test]

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod bridge;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod health;
 pub mod metrics;
 pub mod nats;

@@ -1,1 +1,17 @@
-fn main() {}
+//! The program: reads the command line and hands over to the subcommand.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ipc_gateway::cli::args::{Cli, Command};
+use ipc_gateway::cli::{bench, call, check_config, health, serve};
+
+fn main() -> ExitCode {
+    match &Cli::parse().command {
+        Command::Serve(args) => serve::run(args),
+        Command::Call(args) => call::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::CheckConfig(args) => check_config::run(args),
+        Command::Health(args) => health::run(args),
+    }
+}

@@ -113,6 +113,17 @@ pub enum ReplyContract {
     Opaque,
 }
 
+impl ReplyContract {
+    /// The name used in configuration files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Router => "router",
+            Self::Opaque => "opaque",
+        }
+    }
+}
+
 /// Who may use a route: everybody who may attach, or the users and groups named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {

@@ -133,6 +133,17 @@ pub enum Threads {
     Merged,
 }
 
+impl Threads {
+    /// The name used in configuration files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Split => "split",
+            Self::Merged => "merged",
+        }
+    }
+}
+
 /// How a worker waits when it finds nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdleSettings {
@@ -193,6 +204,15 @@ pub struct Quota {
     pub memory_bytes: u64,
 }
 
+impl Default for Quota {
+    fn default() -> Self {
+        Self {
+            sessions: 128,
+            memory_bytes: 256 << 20,
+        }
+    }
+}
+
 /// A rule for some users; the first that fits holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -240,4 +260,73 @@ pub enum AdminAddress {
     Unix(PathBuf),
     /// A TCP address.
     Tcp(std::net::SocketAddr),
+}
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => path.display().fmt(f),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
+}
+
+/// What answers the requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamKind {
+    /// A NATS server.
+    #[default]
+    Nats,
+    /// The gateway itself, which answers every request with its own bytes: for tests and benches.
+    Loopback,
+}
+
+impl UpstreamKind {
+    /// The name used in configuration files and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nats => "nats",
+            Self::Loopback => "loopback",
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// The name used in configuration files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Which lines, in the syntax of `tracing_subscriber::EnvFilter`; checked.
+    pub filter: String,
+    /// How they look.
+    pub format: LogFormat,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
 }

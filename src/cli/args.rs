@@ -1,0 +1,393 @@
+//! What can be typed: the subcommands, their flags and their help. Syntax only; what a path, a URL
+//! or a number of workers may be is for `config` to say.
+#![expect(
+    clippy::doc_markdown,
+    reason = "the doc comments are the program's help and are printed as they stand"
+)]
+
+use core::fmt;
+use core::time::Duration;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Overrides, parse_duration, parse_size};
+
+/// io_uring for NATS: shared-memory rings in front of one batched NATS connection.
+#[derive(Debug, Parser)]
+#[command(name = "ipc-gateway", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 failure, 2 usage, 69 gateway not reachable, \
+                        71 system error, 73 cannot create a socket, 77 not permitted, \
+                        78 configuration."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway until SIGTERM or SIGINT.
+    Serve(ServeArgs),
+    /// Send requests and print each completion as one line of JSON.
+    Call(CallArgs),
+    /// Measure rate and latency through a running gateway.
+    Bench(BenchArgs),
+    /// Check the configuration and start nothing.
+    CheckConfig(CheckConfigArgs),
+    /// Ask a running gateway whether it is alive and ready.
+    Health(HealthArgs),
+}
+
+/// Flags that win over environment and file.
+#[derive(Args, Clone)]
+pub struct OverrideArgs {
+    /// Configuration file [env: IPC_GATEWAY_CONFIG] [default: /etc/ipc-gateway/config.toml, if it
+    /// exists].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
+
+    /// Unix socket that clients attach to [env: IPC_GATEWAY_SOCKET] [default: as root
+    /// /run/ipc-gateway/gateway.sock, else $XDG_RUNTIME_DIR/ipc-gateway/gateway.sock].
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<String>,
+
+    /// NATS server, nats://host:port or tls://host:port; may be repeated [env: IPC_GATEWAY_NATS,
+    /// separated by commas] [default: nats://127.0.0.1:4222].
+    #[arg(long, value_name = "URL")]
+    pub nats: Vec<String>,
+
+    /// What answers requests; loopback is the gateway itself [env: IPC_GATEWAY_UPSTREAM]
+    /// [default: nats].
+    #[arg(long, value_name = "KIND", value_parser = ["nats", "loopback"])]
+    pub upstream: Option<String>,
+
+    /// Number of workers, 1 to 64 [env: IPC_GATEWAY_WORKERS] [default: cores less two, 1 to 8].
+    #[arg(long, value_name = "N")]
+    pub workers: Option<String>,
+
+    /// Where the admin HTTP server listens: a path, or ADDRESS:PORT [env: IPC_GATEWAY_ADMIN]
+    /// [default: admin.sock beside the socket].
+    #[arg(long, value_name = "PATH|ADDR")]
+    pub admin: Option<String>,
+}
+
+impl OverrideArgs {
+    /// The flags in the form that [`crate::config::Config::load`] takes.
+    #[must_use]
+    pub fn to_overrides(&self) -> Overrides {
+        let this = self.clone();
+        Overrides {
+            config: this.config,
+            socket: this.socket,
+            nats: this.nats,
+            upstream: this.upstream,
+            workers: this.workers,
+            admin: this.admin,
+        }
+    }
+}
+
+impl fmt::Debug for OverrideArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not derived: a URL may hold a password.
+        self.to_overrides().fmt(f)
+    }
+}
+
+/// `serve`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipc-gateway serve --nats nats://10.0.0.1:4222 --nats nats://10.0.0.2:4222
+  ipc-gateway serve --upstream loopback --socket /tmp/gateway.sock
+
+SIGTERM or SIGINT drains and stops; a second one stops at once.
+NATS credentials: IPC_GATEWAY_NATS_USER and _PASSWORD, _TOKEN, _CREDS (file) or _NKEY (seed file).")]
+pub struct ServeArgs {
+    /// Flags that win over environment and file.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
+}
+
+/// `check-config`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipc-gateway check-config --config gateway.toml
+  ipc-gateway check-config --print --workers 4
+
+Exit codes: 0 it can be used, 2 a flag is wrong, 78 the configuration is wrong.")]
+pub struct CheckConfigArgs {
+    /// Flags that win over environment and file.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
+
+    /// Print the effective configuration as TOML, with secrets masked.
+    #[arg(long)]
+    pub print: bool,
+}
+
+/// `call`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipc-gateway call '{\"task\":\"x\"}'
+  ipc-gateway call --route audit --header trace_id=7 @event.json
+  date | ipc-gateway call --timeout 250ms -
+
+Exit codes: 0 all ANSWERED/OK, 1 otherwise, 2 usage, 69 gateway not reachable.")]
+pub struct CallArgs {
+    /// Socket of the gateway [env: IPC_GATEWAY_SOCKET] [default: as for serve].
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<String>,
+
+    /// Route to call.
+    #[arg(long, value_name = "ROUTE", default_value = "decide")]
+    pub route: String,
+
+    /// Time allowed for each request, such as 250ms or 5s [default: the route's].
+    #[arg(long, value_name = "DURATION", value_parser = timeout)]
+    pub timeout: Option<Duration>,
+
+    /// Header of each request; may be repeated.
+    #[arg(long = "header", value_name = "KEY=VALUE", value_parser = header)]
+    pub headers: Vec<(String, String)>,
+
+    /// Number of requests.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: u64,
+
+    /// Most requests in flight at once.
+    #[arg(long, value_name = "W", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub window: u32,
+
+    /// Room for headers and payload of a request or a reply, such as 4KiB.
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = message_size)]
+    pub message_size: u32,
+
+    /// The payload: text, @FILE for a file, or - for standard input [default: empty].
+    #[arg(value_name = "PAYLOAD|@FILE|-", value_parser = payload)]
+    pub payload: Option<Payload>,
+}
+
+/// Where the payload of `call` comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// The command line.
+    Text(String),
+    /// A file.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+/// `bench`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipc-gateway bench --clients 4 --window 256 --duration 30s
+  ipc-gateway bench --rate 20000/s --json
+
+Without --rate each client keeps its window full. With --rate the latency counts from the moment
+when a request should have been sent, so that a stall is not hidden.
+Exit codes: 0 all ANSWERED/OK, 1 otherwise, 2 usage, 69 gateway not reachable.")]
+pub struct BenchArgs {
+    /// Socket of the gateway [env: IPC_GATEWAY_SOCKET] [default: as for serve].
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<String>,
+
+    /// Route to call.
+    #[arg(long, value_name = "ROUTE", default_value = "decide")]
+    pub route: String,
+
+    /// Number of client processes.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub clients: u32,
+
+    /// Run the clients as threads of one process.
+    #[arg(long)]
+    pub threads: bool,
+
+    /// Most requests in flight in each client.
+    #[arg(long, value_name = "W", default_value = "64", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub window: u32,
+
+    /// Bytes of each payload, such as 256 or 4KiB.
+    #[arg(long, value_name = "SIZE", default_value = "256", value_parser = payload_size)]
+    pub payload: u32,
+
+    /// Requests per second of all clients together [default: as fast as answers come].
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub rate: Option<u64>,
+
+    /// How long to measure.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
+    pub duration: Duration,
+
+    /// Print one JSON object in place of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `health`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipc-gateway health
+  ipc-gateway health --admin 127.0.0.1:9100 --json
+
+Exit codes: 0 ready, 1 alive but not ready, 2 usage, 69 not reachable.")]
+pub struct HealthArgs {
+    /// Admin address of the gateway: a path, or ADDRESS:PORT [env: IPC_GATEWAY_ADMIN] [default:
+    /// admin.sock beside the socket].
+    #[arg(long, value_name = "PATH|ADDR", conflicts_with = "socket")]
+    pub admin: Option<String>,
+
+    /// Socket of the gateway, whose admin.sock lies beside it [env: IPC_GATEWAY_SOCKET].
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<String>,
+
+    /// Print one JSON object in place of a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("must be longer than 0".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+fn payload_size(text: &str) -> Result<u32, String> {
+    let bytes = u32::try_from(parse_size(text)?).ok();
+    bytes
+        .filter(|bytes| *bytes <= 64 << 20)
+        .ok_or_else(|| "must be at most 64MiB".to_owned())
+}
+
+fn message_size(text: &str) -> Result<u32, String> {
+    match payload_size(text)? {
+        0 => Err("must be more than 0".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text).parse().ok();
+    number
+        .filter(|rate| *rate > 0)
+        .ok_or_else(|| "expected requests per second, such as 20000 or 20000/s".to_owned())
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    ipc_ringbuf::headers::check(name, value).map_err(|error| error.to_string())?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "clap takes parsers that can fail; every text is a payload"
+)]
+fn payload(text: &str) -> Result<Payload, String> {
+    Ok(match text.strip_prefix('@') {
+        Some(path) => Payload::File(PathBuf::from(path)),
+        None if text == "-" => Payload::Stdin,
+        None => Payload::Text(text.to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        let words = line.split_whitespace();
+        Cli::try_parse_from([&"ipc-gateway"].into_iter().copied().chain(words))
+            .map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_definition_is_sound_and_every_subcommand_has_help() {
+        Cli::command().debug_assert();
+        for name in ["serve", "call", "bench", "check-config", "health"] {
+            let help = parse(&format!("{name} --help")).unwrap_err();
+            assert_eq!(help.exit_code(), 0);
+            assert!(help.to_string().contains("Examples:"), "{name}");
+        }
+    }
+
+    #[test]
+    fn usage_errors_exit_with_2() {
+        let bad = [
+            "",
+            "sevre",
+            "serve --upstream nuts",
+            "call --timeout 5",
+            "call --timeout 0s",
+            "call --header a",
+            "call --header a:b=c",
+            "call --count 0",
+            "call --window 65537",
+            "call --message-size 65MiB",
+            "call one two",
+            "bench --clients 0",
+            "bench --rate 0",
+            "bench --duration x",
+            "health --admin /a --socket /b",
+        ];
+        for line in bad {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_call_has_the_defaults_that_its_help_shows() {
+        let Command::Call(args) = parse("call").unwrap() else {
+            panic!("not a call");
+        };
+        assert_eq!(args.route, "decide");
+        assert_eq!(
+            (args.count, args.window, args.message_size),
+            (1, 1, 64 << 10)
+        );
+        assert_eq!(args.payload, None);
+    }
+
+    #[test]
+    fn the_payload_is_text_a_file_or_standard_input() {
+        let payload = |line: &str| match parse(line).unwrap() {
+            Command::Call(args) => args.payload.unwrap(),
+            _ => panic!("not a call"),
+        };
+        assert_eq!(payload("call {}"), Payload::Text("{}".to_owned()));
+        assert_eq!(payload("call @a.json"), Payload::File("a.json".into()));
+        assert_eq!(payload("call -"), Payload::Stdin);
+    }
+
+    #[test]
+    fn bench_reads_rates_sizes_and_durations() {
+        let line = "bench --rate 20000/s --payload 4KiB --duration 1m --threads --json";
+        let Command::Bench(args) = parse(line).unwrap() else {
+            panic!("not a bench");
+        };
+        assert_eq!(args.rate, Some(20_000));
+        assert_eq!(args.payload, 4096);
+        assert_eq!(args.duration, Duration::from_secs(60));
+        assert!(args.threads && args.json);
+    }
+
+    #[test]
+    fn flags_reach_the_configuration_and_urls_are_not_in_debug_output() {
+        let line = "serve --nats nats://u:s3cret@h --nats b --workers 3 --admin /a --config c";
+        let Command::Serve(args) = parse(line).unwrap() else {
+            panic!("not serve");
+        };
+        let flags = args.overrides.to_overrides();
+        assert_eq!(flags.nats, ["nats://u:s3cret@h", "b"]);
+        assert_eq!(flags.workers.as_deref(), Some("3"));
+        assert!(!format!("{args:?}").contains("s3cret"));
+    }
+}

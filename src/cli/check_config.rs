@@ -1,0 +1,97 @@
+//! `ipc-gateway check-config`: reads the configuration as `serve` would, and starts nothing.
+
+use std::process::ExitCode;
+
+use super::args::CheckConfigArgs;
+use super::exit::Exit;
+use super::output::{complain, print_line};
+use crate::config::{Config, ConfigError};
+
+/// Prints one line, or with `--print` the effective configuration; exit 0 if it can be used, 78
+/// (or 2, if a flag is to blame) with one line that says where and why if not.
+#[must_use]
+pub fn run(args: &CheckConfigArgs) -> ExitCode {
+    check(args, Config::load(&args.overrides.to_overrides())).into()
+}
+
+fn check(args: &CheckConfigArgs, config: Result<Config, ConfigError>) -> Exit {
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => {
+            complain(&error);
+            return Exit::from(&error);
+        }
+    };
+    let printed = if args.print {
+        print_line(config.to_toml().trim_end())
+    } else {
+        print_line(summary(&config))
+    };
+    printed.err().unwrap_or(Exit::Ok)
+}
+
+fn summary(config: &Config) -> String {
+    let (routes, workers) = (config.routes.len(), config.workers.workers);
+    format!(
+        "ok: socket {}, admin {}, upstream {}, {workers} {}, {routes} {}",
+        config.control.socket.display(),
+        config.control.admin,
+        config.upstream.name(),
+        if workers == 1 { "worker" } else { "workers" },
+        if routes == 1 { "route" } else { "routes" },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::{Cli, Command};
+    use crate::config::Host;
+
+    fn exit(text: &str, more: &[&str]) -> Exit {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let path = file.path().to_str().unwrap();
+        let words = ["ipc-gateway", "check-config", "--config", path];
+        let cli = Cli::try_parse_from(words.iter().chain(more)).unwrap();
+        let Command::CheckConfig(args) = cli.command else {
+            panic!("not check-config");
+        };
+        let host = Host {
+            uid: 0,
+            ..Host::read()
+        };
+        let config = Config::load_from(&args.overrides.to_overrides(), |_| None, &host);
+        check(&args, config)
+    }
+
+    #[test]
+    fn a_good_file_is_exit_0_a_bad_one_78_and_a_bad_flag_2() {
+        assert_eq!(exit("workers.count = 2", &[]), Exit::Ok);
+        assert_eq!(exit("workers.count = 2", &["--print"]), Exit::Ok);
+        assert_eq!(exit("workers.cuont = 2", &[]), Exit::Config);
+        assert_eq!(exit("workers.count = 0", &[]), Exit::Config);
+        assert_eq!(exit("", &["--workers", "65"]), Exit::Usage);
+    }
+
+    #[test]
+    fn the_line_says_what_will_be_started() {
+        let host = Host {
+            uid: 0,
+            cores: 1,
+            ..Host::read()
+        };
+        let flags = crate::config::Overrides {
+            config: Some("/dev/null".to_owned()),
+            ..Default::default()
+        };
+        let config = Config::load_from(&flags, |_| None, &host).unwrap();
+        assert_eq!(
+            summary(&config),
+            "ok: socket /run/ipc-gateway/gateway.sock, admin /run/ipc-gateway/admin.sock, \
+             upstream nats, 1 worker, 1 route"
+        );
+    }
+}

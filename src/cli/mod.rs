@@ -1,0 +1,12 @@
+//! The command line: one file for each subcommand, `args` for what can be typed, `exit` for what
+//! is returned. A subcommand's `run` does everything and returns the exit code; it prints its
+//! result on standard output and one line on standard error when it fails.
+
+pub mod args;
+pub mod bench;
+pub mod call;
+pub mod check_config;
+pub mod exit;
+pub mod health;
+pub mod output;
+pub mod serve;

@@ -1,0 +1,244 @@
+//! `[control]` and `[[policy]]`: what the control thread is told.
+
+use core::time::Duration;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+
+use super::super::check::{Section, value_or};
+use super::super::error::{ConfigError, Place};
+use super::super::raw::{Field, RawPolicy, RawQuota};
+use super::super::source::{Given, Host, flag_or_variable};
+use super::{Layers, refuse};
+use crate::settings::{AdminAddress, ControlSettings, Policy, Quota};
+
+/// Longest path of a Unix socket in bytes: `sun_path` has 108 with the final NUL.
+const MAX_SOCKET_PATH_BYTES: usize = 107;
+/// Most sessions.
+const MAX_SESSIONS: u32 = 65_536;
+/// Longest tenant name, in bytes.
+const MAX_TENANT_BYTES: usize = 128;
+
+pub(super) fn resolve(layers: &Layers<'_>) -> Result<ControlSettings, ConfigError> {
+    let section = Section::new(layers.file, "control");
+    let raw = &layers.file.raw.control;
+    let (socket, admin) = addresses(layers, &section)?;
+    let (short, long) = (Duration::from_millis(10), Duration::from_secs(60));
+    Ok(ControlSettings {
+        socket,
+        socket_mode: socket_mode(&section, &raw.socket_mode, layers.host)?,
+        admin,
+        max_sessions: section.integer("max_sessions", &raw.max_sessions, 1..=MAX_SESSIONS, 1024)?,
+        max_entries: section.integer("max_entries", &raw.max_entries, 2..=65_536, 4096)?,
+        max_message_size: section.size(
+            "max_message_size",
+            &raw.max_message_size,
+            1 << 10..=64 << 20,
+            4 << 20,
+        )?,
+        quota: common_quota(layers)?,
+        policies: policies(layers)?,
+        attach_timeout: section.duration(
+            "attach_timeout",
+            &raw.attach_timeout,
+            short..=long,
+            Duration::from_secs(1),
+        )?,
+        drain_timeout: section.duration(
+            "drain_timeout",
+            &raw.drain_timeout,
+            Duration::ZERO..=Duration::from_secs(3600),
+            Duration::from_secs(10),
+        )?,
+    })
+}
+
+/// The clients' socket and the admin server's address, which are never the same.
+fn addresses(
+    layers: &Layers<'_>,
+    section: &Section<'_>,
+) -> Result<(PathBuf, AdminAddress), ConfigError> {
+    let raw = &layers.file.raw.control;
+    let socket = flag_or_variable(
+        ("--socket", layers.flags.socket.as_ref()),
+        layers.environment,
+        "IPC_GATEWAY_SOCKET",
+    );
+    let socket = self::socket(socket.or_else(|| section.given(&raw.socket)), layers.host)?;
+    let admin = flag_or_variable(
+        ("--admin", layers.flags.admin.as_ref()),
+        layers.environment,
+        "IPC_GATEWAY_ADMIN",
+    );
+    let Some(given) = admin.or_else(|| section.given(&raw.admin)) else {
+        let beside = admin_beside(&socket)?;
+        return Ok((socket, beside));
+    };
+    match self::admin(&given)? {
+        AdminAddress::Unix(path) if path == socket => {
+            let rule = "is the clients' socket; the admin server needs one of its own";
+            Err(refuse(&given, "control.admin", rule))
+        }
+        address => Ok((socket, address)),
+    }
+}
+
+/// The socket's path: the one given, or the default for this user.
+pub(super) fn socket(given: Option<Given<String>>, host: &Host) -> Result<PathBuf, ConfigError> {
+    if let Some(given) = given {
+        check_socket_path(&given, "control.socket")?;
+        return Ok(PathBuf::from(given.value));
+    }
+    if host.uid == 0 {
+        return Ok(PathBuf::from("/run/ipc-gateway/gateway.sock"));
+    }
+    let directory = host.runtime_dir.as_ref().ok_or(ConfigError::NoSocket)?;
+    let path = directory.join("ipc-gateway/gateway.sock");
+    let given = Given {
+        value: path.to_string_lossy().into_owned(),
+        place: Place::Variable("XDG_RUNTIME_DIR"),
+    };
+    check_socket_path(&given, "control.socket")?;
+    Ok(path)
+}
+
+/// The admin server's address: `ADDRESS:PORT`, or a path with a `/` in it.
+pub(super) fn admin(given: &Given<String>) -> Result<AdminAddress, ConfigError> {
+    if let Ok(address) = given.value.parse::<SocketAddr>() {
+        return Ok(AdminAddress::Tcp(address));
+    }
+    if !given.value.contains('/') {
+        let rule = "must be the path of a Unix socket, or an IP address with a port";
+        return Err(refuse(given, "control.admin", rule));
+    }
+    check_socket_path(given, "control.admin")?;
+    Ok(AdminAddress::Unix(PathBuf::from(&given.value)))
+}
+
+/// `admin.sock` in the directory of the clients' socket.
+pub(super) fn admin_beside(socket: &Path) -> Result<AdminAddress, ConfigError> {
+    let path = socket.with_file_name("admin.sock");
+    let bytes = path.as_os_str().as_bytes().len();
+    if path == socket || bytes > MAX_SOCKET_PATH_BYTES {
+        let socket = socket.to_owned();
+        return Err(ConfigError::NoAdmin { socket });
+    }
+    Ok(AdminAddress::Unix(path))
+}
+
+fn check_socket_path(given: &Given<String>, key: &str) -> Result<(), ConfigError> {
+    let bytes = given.value.len();
+    if bytes > MAX_SOCKET_PATH_BYTES {
+        let rule = format!(
+            "the path of a Unix socket has at most {MAX_SOCKET_PATH_BYTES} bytes, this one {bytes}"
+        );
+        return Err(refuse(given, key, rule));
+    }
+    if given.value.is_empty() || given.value.ends_with('/') || given.value.contains('\0') {
+        return Err(refuse(given, key, "must be the path of a Unix socket"));
+    }
+    Ok(())
+}
+
+/// Permission bits of the socket. Other users are let in by group, never all of them.
+fn socket_mode(section: &Section<'_>, field: &Field<i64>, host: &Host) -> Result<u32, ConfigError> {
+    let Some(field) = field else {
+        return Ok(if host.uid == 0 { 0o660 } else { 0o600 });
+    };
+    let allowed = |mode: &u32| mode & 0o600 == 0o600 && mode & !0o770 == 0;
+    let mode = u32::try_from(*field.get_ref()).ok().filter(allowed);
+    mode.ok_or_else(|| {
+        let shown = format!("0o{:o}", field.get_ref());
+        let rule = "must give the owner 0o600 and others nothing, such as 0o600 or 0o660";
+        section.refuse("socket_mode", field, shown, rule)
+    })
+}
+
+fn quota(section: &Section<'_>, raw: &RawQuota, preset: &Quota) -> Result<Quota, ConfigError> {
+    Ok(Quota {
+        sessions: section.integer("sessions", &raw.sessions, 1..=MAX_SESSIONS, preset.sessions)?,
+        memory_bytes: section.size(
+            "memory",
+            &raw.memory,
+            1 << 20..=1 << 40,
+            preset.memory_bytes,
+        )?,
+    })
+}
+
+fn common_quota(layers: &Layers<'_>) -> Result<Quota, ConfigError> {
+    let section = Section::new(layers.file, "control.quota");
+    quota(&section, &layers.file.raw.control.quota, &Quota::default())
+}
+
+fn policies(layers: &Layers<'_>) -> Result<Vec<Policy>, ConfigError> {
+    let all = layers.file.raw.policy.iter().zip(1..);
+    all.map(|(raw, number)| policy(layers, raw.get_ref(), number))
+        .collect()
+}
+
+fn policy(layers: &Layers<'_>, raw: &RawPolicy, number: usize) -> Result<Policy, ConfigError> {
+    let section = Section::new(layers.file, format!("policy[{number}]"));
+    let allow = value_or(&raw.allow, true);
+    let overflow = |id| allow.then_some(id);
+    let host = layers.host;
+    Ok(Policy {
+        uids: ids(
+            &section,
+            "uids",
+            raw.uids.as_ref(),
+            overflow(host.overflow_uid),
+        )?,
+        gids: ids(
+            &section,
+            "gids",
+            raw.gids.as_ref(),
+            overflow(host.overflow_gid),
+        )?,
+        allow,
+        tenant: match &raw.tenant {
+            Some(field) => Some(section.word("tenant", field, MAX_TENANT_BYTES)?),
+            None => None,
+        },
+        quota: match &raw.quota {
+            Some(raw) => {
+                let section = Section::new(layers.file, section.key("quota"));
+                Some(quota(&section, raw, &common_quota(layers)?)?)
+            }
+            None => None,
+        },
+    })
+}
+
+/// User or group numbers. Where they let somebody in, `overflow` is the number that every user of
+/// another namespace appears as: it stands for nobody in particular and may not be in the list.
+pub(super) fn ids(
+    section: &Section<'_>,
+    key: &str,
+    field: Option<&Spanned<Vec<Spanned<i64>>>>,
+    overflow: Option<u32>,
+) -> Result<Vec<u32>, ConfigError> {
+    let Some(field) = field else {
+        return Ok(Vec::new());
+    };
+    if field.get_ref().is_empty() {
+        let rule = "must name at least one; leave the key out to name nobody here";
+        return Err(section.refuse(key, field, "[]", rule));
+    }
+    let check = |item: &Spanned<i64>| {
+        let refuse = |rule: &str| section.refuse(key, item, item.get_ref(), rule);
+        // The highest number means "nobody" to the system calls.
+        let id = u32::try_from(*item.get_ref()).ok();
+        let id = id.filter(|id| *id != u32::MAX);
+        let id = id.ok_or_else(|| refuse("must be from 0 to 4294967294"))?;
+        match overflow {
+            Some(overflow) if id == overflow || id == 65_534 => Err(refuse(
+                "is what all users of other namespaces appear as; it cannot be allowed",
+            )),
+            _ => Ok(id),
+        }
+    };
+    field.get_ref().iter().map(check).collect()
+}

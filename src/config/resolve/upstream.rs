@@ -1,0 +1,153 @@
+//! `[nats]` and `[backpressure]`: what the room that answers requests is told.
+
+use core::time::Duration;
+
+use toml::Spanned;
+
+use super::super::check::{Section, value_or};
+use super::super::error::{ConfigError, nearest};
+use super::super::raw::RawNats;
+use super::{Layers, credentials};
+use crate::route::{Route, Subject};
+use crate::settings::{BackpressureSettings, NatsSettings, TlsSettings};
+
+pub(super) fn resolve(layers: &Layers<'_>, routes: &[Route]) -> Result<NatsSettings, ConfigError> {
+    let section = Section::new(layers.file, "nats");
+    let raw = &layers.file.raw.nats;
+    let preset = NatsSettings::default();
+    let (urls, auth) = credentials::resolve(layers)?;
+    let duration = |key, field, shortest, default| {
+        let range = Duration::from_millis(shortest)..=Duration::from_secs(60);
+        section.duration(key, field, range, default)
+    };
+    Ok(NatsSettings {
+        urls: if urls.is_empty() { preset.urls } else { urls },
+        auth,
+        tls: tls(layers)?,
+        name: match &raw.name {
+            Some(field) => section.word("name", field, 64)?,
+            None => preset.name,
+        },
+        connections: section.integer(
+            "connections",
+            &raw.connections,
+            1..=16,
+            preset.connections,
+        )?,
+        connect_timeout: duration(
+            "connect_timeout",
+            &raw.connect_timeout,
+            100,
+            preset.connect_timeout,
+        )?,
+        ping_interval: duration(
+            "ping_interval",
+            &raw.ping_interval,
+            100,
+            preset.ping_interval,
+        )?,
+        fail_fast: duration("fail_fast", &raw.fail_fast, 0, preset.fail_fast)?,
+        reconnect: reconnect(&section, raw, preset.reconnect)?,
+        backpressure: backpressure(layers, routes, preset.backpressure)?,
+    })
+}
+
+/// Shortest and longest time between attempts to connect; the longest is not the shorter one.
+fn reconnect(
+    section: &Section<'_>,
+    raw: &RawNats,
+    preset: (Duration, Duration),
+) -> Result<(Duration, Duration), ConfigError> {
+    let range = Duration::from_millis(1)..=Duration::from_secs(60);
+    let min = section.duration("reconnect_min", &raw.reconnect_min, range, preset.0)?;
+    let range = min..=Duration::from_secs(300);
+    let max = section.duration(
+        "reconnect_max",
+        &raw.reconnect_max,
+        range,
+        preset.1.max(min),
+    )?;
+    Ok((min, max))
+}
+
+fn tls(layers: &Layers<'_>) -> Result<TlsSettings, ConfigError> {
+    let section = Section::new(layers.file, "nats.tls");
+    let raw = &layers.file.raw.nats.tls;
+    let missing = match (&raw.cert_file, &raw.key_file) {
+        (Some(field), None) => Some((field, "cert_file needs key_file")),
+        (None, Some(field)) => Some((field, "key_file needs cert_file")),
+        _ => None,
+    };
+    if let Some((field, problem)) = missing {
+        return Err(ConfigError::Combination {
+            place: section.place(field),
+            problem: format!("nats.tls.{problem}"),
+        });
+    }
+    Ok(TlsSettings {
+        required: value_or(&raw.required, false),
+        ca_file: section.path("ca_file", &raw.ca_file)?,
+        cert_file: section.path("cert_file", &raw.cert_file)?,
+        key_file: section.path("key_file", &raw.key_file)?,
+    })
+}
+
+fn backpressure(
+    layers: &Layers<'_>,
+    routes: &[Route],
+    preset: BackpressureSettings,
+) -> Result<BackpressureSettings, ConfigError> {
+    let section = Section::new(layers.file, "backpressure");
+    let raw = &layers.file.raw.backpressure;
+    let subject = match &raw.subject {
+        None => preset.subject,
+        Some(field) => {
+            let subject = Subject::try_from(field.get_ref().clone()).map_err(|error| {
+                let shown = format!("{:?}", field.get_ref());
+                section.refuse("subject", field, shown, error.to_string())
+            })?;
+            Some(subject.to_string())
+        }
+    };
+    let poll_interval = match &raw.poll_interval {
+        None => preset.poll_interval,
+        Some(_) => Some(section.duration(
+            "poll_interval",
+            &raw.poll_interval,
+            Duration::from_millis(100)..=Duration::from_secs(300),
+            Duration::ZERO,
+        )?),
+    };
+    Ok(BackpressureSettings {
+        subject: subject.filter(|_| value_or(&raw.enabled, true)),
+        poll_interval,
+        routes: backpressure_routes(&section, layers, routes)?,
+    })
+}
+
+/// Places of the routes that backpressure closes: those named, or the one called `decide`.
+fn backpressure_routes(
+    section: &Section<'_>,
+    layers: &Layers<'_>,
+    routes: &[Route],
+) -> Result<Vec<u16>, ConfigError> {
+    let place_of = |name: &str| {
+        let found = routes.iter().position(|route| route.name == name)?;
+        u16::try_from(found).ok()
+    };
+    let Some(field) = &layers.file.raw.backpressure.routes else {
+        return Ok(place_of("decide").into_iter().collect());
+    };
+    let check = |item: &Spanned<String>| {
+        let name = item.get_ref();
+        place_of(name).ok_or_else(|| {
+            let names: Vec<&str> = routes.iter().map(|route| route.name.as_str()).collect();
+            let rule = nearest(name, &names).map_or_else(
+                || "no route has this name".to_owned(),
+                |meant| format!("no route has this name, did you mean {meant:?}?"),
+            );
+            section.refuse("routes", item, format!("{name:?}"), rule)
+        })
+    };
+    field.get_ref().iter().map(check).collect()
+}

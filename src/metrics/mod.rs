@@ -4,8 +4,8 @@
 //! Rooms have a struct of counters each; `export` turns them into the text that Prometheus reads.
 
 pub mod latency;
-pub mod worker;
 pub mod nats;
+pub mod worker;
 
 use core::fmt;
 

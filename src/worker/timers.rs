@@ -173,9 +173,9 @@ mod tests {
     fn timer_fires_after_its_deadline_and_once() {
         let mut timers = Timers::new(Nanos(0));
         timers.arm(3, Nanos(10_000_000));
-        assert_eq!(fired(&mut timers, 10_000_000), []);
+        assert_eq!(fired(&mut timers, 10_000_000), [0_u32; 0]);
         assert_eq!(fired(&mut timers, 10_000_000 + (1 << TICK_SHIFT)), [3]);
-        assert_eq!(fired(&mut timers, u64::MAX), []);
+        assert_eq!(fired(&mut timers, u64::MAX), [0_u32; 0]);
         assert_eq!(timers.next_due(), Nanos::NEVER);
     }
 

@@ -12,9 +12,8 @@ use crate::router_contract;
 
 /// Shortest time that a request is given.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
-/// Bytes that NATS adds to each header, and to all of them: `NATS/1.0`, colons, line ends. The
-/// headers that the gateway adds itself are in the second number.
-const WIRE_BYTES_PER_HEADER: u32 = 4;
+/// Bytes that NATS adds to a header block, with the headers that the gateway adds itself. What it
+/// adds to each header, 4 bytes, is what the encoding's lengths take.
 const WIRE_BYTES: u32 = 256;
 
 /// Why a submission is rejected.
@@ -61,12 +60,6 @@ pub fn validate(
     let headers = body.get(..sqe.header_len as usize).unwrap_or_default();
     // Every encoded header has 4 bytes of lengths, which stand for the 4 that NATS adds.
     let wire = u64::from(sqe.header_len) + u64::from(WIRE_BYTES) * u64::from(sqe.header_len != 0);
-    const {
-        assert!(
-            WIRE_BYTES_PER_HEADER == 4,
-            "the encoding's lengths stand for NATS's bytes"
-        )
-    };
     if wire + u64::from(sqe.payload_len) > u64::from(max_payload) {
         return Err(Code::TooLarge.into());
     }

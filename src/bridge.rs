@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The worker reserves room in both queues before it accepts a request, so neither push can fail
-//! and nothing here waits. Each side says before it sleeps that it will ([`Sleeper`]), and is woken
+//! and nothing here waits. Each side says before it sleeps that it will (`Sleeper`), and is woken
 //! only then. Nothing in this file knows NATS, shared memory or a thread.
 
 use core::fmt;

@@ -5,6 +5,8 @@ pub mod bridge;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
+pub mod gateway;
 pub mod health;
 pub mod metrics;
 pub mod nats;

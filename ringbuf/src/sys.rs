@@ -287,6 +287,17 @@ pub fn connect_seqpacket(path: &Path, timeout: Duration) -> io::Result<OwnedFd> 
     Ok(fd)
 }
 
+/// Accepts a connection; the new socket is non-blocking.
+///
+/// # Errors
+/// The operating system's; `WouldBlock` when nobody waits.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = nix::sys::socket::accept4(listener.as_raw_fd(), flags)?;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// The user that the process at the other end ran as when the connection was made.
 ///
 /// # Errors

@@ -67,6 +67,27 @@ pub struct Parts<U, C> {
     pub first_generation: u32,
 }
 
+impl<C> Parts<(), C> {
+    /// The same parts with an upstream.
+    #[must_use]
+    pub fn with<U>(self, upstream: U) -> Parts<U, C> {
+        Parts {
+            number: self.number,
+            upstream,
+            clock: self.clock,
+            routes: self.routes,
+            admissions: self.admissions,
+            metrics: self.metrics,
+            mailbox: self.mailbox,
+            bell: self.bell,
+            page: self.page,
+            max_in_flight: self.max_in_flight,
+            burst: self.burst,
+            first_generation: self.first_generation,
+        }
+    }
+}
+
 /// How far a worker is on its way to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {

@@ -1,0 +1,130 @@
+//! The real binary: attach, call, be refused, drain.
+#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ipc_ringbuf::{Client, ClientBuilder, Code, Request};
+
+struct Gateway {
+    child: Child,
+    socket: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn start(arguments: &[&str]) -> Gateway {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("gateway.sock");
+    let mut child = serve(&socket).args(arguments).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    Gateway {
+        child,
+        socket,
+        _dir: dir,
+    }
+}
+
+fn serve(socket: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipc-gateway"));
+    command.arg("serve").arg("--socket").arg(socket);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn attach(gateway: &Gateway) -> Client {
+    let bound = Instant::now() + Duration::from_secs(10);
+    loop {
+        match ClientBuilder::new().socket(&gateway.socket).connect() {
+            Ok(client) => return client,
+            Err(error) => assert!(Instant::now() < bound, "{error}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn loopback_returns_every_request_once() {
+    let gateway = start(&["--upstream", "loopback"]);
+    let mut client = attach(&gateway);
+    let mut seen = vec![0_u8; 20_000];
+    let (mut sent, mut done) = (0_u64, 0);
+    while done < seen.len() {
+        while sent < 20_000 && client.outstanding() < 64 {
+            let payload = sent.to_le_bytes();
+            client
+                .submit(Request::to("decide").payload(&payload).user_data(sent))
+                .unwrap();
+            sent += 1;
+        }
+        let completion = client.wait(Duration::from_secs(5)).unwrap();
+        assert_eq!(completion.code(), Code::Ok);
+        let mark = completion.ticket().0;
+        assert_eq!(completion.payload(), mark.to_le_bytes());
+        *seen.get_mut(usize::try_from(mark).unwrap()).unwrap() += 1;
+        done += 1;
+    }
+    assert!(seen.iter().all(|times| *times == 1));
+}
+
+#[test]
+fn nobody_who_listens_is_no_responders() {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let server = std::env::var_os("NATS_SERVER").unwrap_or_else(|| "nats-server".into());
+    let mut nats = Command::new(server)
+        .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let gateway = start(&["--nats", &format!("nats://127.0.0.1:{port}")]);
+    let mut client = attach(&gateway);
+    let bound = Instant::now() + Duration::from_secs(10);
+    let code = loop {
+        let code = client
+            .call(Request::to("decide").payload(b"{}"))
+            .unwrap()
+            .code();
+        if code != Code::UpstreamDown || Instant::now() > bound {
+            break code;
+        }
+    };
+    nats.kill().ok();
+    nats.wait().ok();
+    assert_eq!(code, Code::NoResponders);
+}
+
+#[test]
+fn second_gateway_on_a_socket_is_told_so() {
+    let gateway = start(&["--upstream", "loopback"]);
+    drop(attach(&gateway));
+    let mut second = serve(&gateway.socket)
+        .args(["--upstream", "loopback"])
+        .spawn()
+        .unwrap();
+    assert_eq!(second.wait().unwrap().code(), Some(78));
+    let mut said = String::new();
+    second
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert!(said.contains("another gateway"), "{said}");
+    drop(attach(&gateway));
+}

@@ -128,3 +128,19 @@ fn second_gateway_on_a_socket_is_told_so() {
     assert!(said.contains("another gateway"), "{said}");
     drop(attach(&gateway));
 }
+
+#[test]
+fn call_prints_a_line_for_each_completion() {
+    let gateway = start(&["--upstream", "loopback"]);
+    drop(attach(&gateway));
+    let mut call = Command::new(env!("CARGO_BIN_EXE_ipc-gateway"));
+    call.args(["call", "--count", "3", "--window", "2", "hello"]);
+    let output = call.arg("--socket").arg(&gateway.socket).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 3);
+    assert!(
+        text.contains(r#""code":"OK""#) && text.contains(r#""payload":"hello""#),
+        "{text}"
+    );
+}

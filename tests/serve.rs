@@ -1,59 +1,13 @@
-//! The real binary: attach, call, be refused, drain.
-#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
+//! The real binary: attach, call, be refused.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ipc_ringbuf::{Client, ClientBuilder, Code, Request};
+use ipc_ringbuf::{Code, Request};
 
-struct Gateway {
-    child: Child,
-    socket: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-fn start(arguments: &[&str]) -> Gateway {
-    let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("gateway.sock");
-    let mut child = serve(&socket).args(arguments).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    Gateway {
-        child,
-        socket,
-        _dir: dir,
-    }
-}
-
-fn serve(socket: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ipc-gateway"));
-    command.arg("serve").arg("--socket").arg(socket);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn attach(gateway: &Gateway) -> Client {
-    let bound = Instant::now() + Duration::from_secs(10);
-    loop {
-        match ClientBuilder::new().socket(&gateway.socket).connect() {
-            Ok(client) => return client,
-            Err(error) => assert!(Instant::now() < bound, "{error}"),
-        }
-        std::thread::yield_now();
-    }
-}
+use crate::support::gateway::{attach, serve, start};
 
 #[test]
 fn loopback_returns_every_request_once() {

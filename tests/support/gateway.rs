@@ -1,16 +1,51 @@
 //! A gateway: the real binary in a directory of its own.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use ipc_ringbuf::{Client, ClientBuilder};
+use ipc_ringbuf::{Client, ClientBuilder, Code, Request};
+
+use super::lines::Lines;
+use super::server::Server;
+use super::{SOON, signal};
 
 pub(crate) struct Gateway {
     child: Child,
     pub(crate) socket: PathBuf,
+    said: Lines,
     _dir: tempfile::TempDir,
+}
+
+impl Gateway {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to standard error.
+    pub(crate) fn log(&self) -> String {
+        self.said.text()
+    }
+
+    /// Open descriptors.
+    pub(crate) fn descriptors(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.pid());
+        std::fs::read_dir(path).unwrap().count()
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn resident(&self) -> i64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+        kib.parse::<i64>().unwrap() * 1024
+    }
+
+    /// Ends it with SIGTERM.
+    pub(crate) fn end(mut self) -> ExitStatus {
+        signal("-TERM", self.pid());
+        self.child.wait().unwrap()
+    }
 }
 
 impl Drop for Gateway {
@@ -21,17 +56,50 @@ impl Drop for Gateway {
 }
 
 pub(crate) fn start(arguments: &[&str]) -> Gateway {
+    start_configured("", arguments)
+}
+
+/// Starts one with a configuration file.
+pub(crate) fn start_configured(text: &str, arguments: &[&str]) -> Gateway {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("gateway.sock");
-    let mut child = serve(&socket).args(arguments).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
+    let config = dir.path().join("config.toml");
+    std::fs::write(&config, text).unwrap();
+    let mut child = serve(&socket)
+        .arg("--config")
+        .arg(config)
+        .args(arguments)
+        .spawn()
         .unwrap();
+    Lines::of(child.stdout.take().unwrap()).wait_for("serving");
+    let said = Lines::of(child.stderr.take().unwrap());
     Gateway {
         child,
         socket,
+        said,
         _dir: dir,
+    }
+}
+
+/// Starts one for this server; returns when it has a connection.
+pub(crate) fn connected(server: &Server) -> Gateway {
+    connected_as("", server)
+}
+
+/// Starts one with a configuration file for this server; returns when it has a connection.
+pub(crate) fn connected_as(text: &str, server: &Server) -> Gateway {
+    let gateway = start_configured(text, &["--nats", &server.url()]);
+    until_connected(&mut attach(&gateway));
+    gateway
+}
+
+/// Waits until requests are no longer rejected for want of a connection. Uses a subject that
+/// nobody answers or one where the Router refuses the empty request.
+pub(crate) fn until_connected(client: &mut Client) {
+    let bound = Instant::now() + SOON;
+    let probe = || Request::to("decide").timeout(Duration::from_millis(50));
+    while client.call(probe()).unwrap().code() == Code::UpstreamDown {
+        assert!(Instant::now() < bound, "no connection to NATS");
     }
 }
 
@@ -43,11 +111,15 @@ pub(crate) fn serve(socket: &Path) -> Command {
 }
 
 pub(crate) fn attach(gateway: &Gateway) -> Client {
-    let bound = Instant::now() + Duration::from_secs(10);
+    attach_with(gateway, ClientBuilder::new())
+}
+
+pub(crate) fn attach_with(gateway: &Gateway, builder: ClientBuilder) -> Client {
+    let bound = Instant::now() + SOON;
     loop {
-        match ClientBuilder::new().socket(&gateway.socket).connect() {
+        match builder.clone().socket(&gateway.socket).connect() {
             Ok(client) => return client,
-            Err(error) => assert!(Instant::now() < bound, "{error}"),
+            Err(error) => assert!(Instant::now() < bound, "{error}; {}", gateway.log()),
         }
         std::thread::yield_now();
     }

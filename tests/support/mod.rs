@@ -1,4 +1,48 @@
 //! Real processes for the tests, each ended with its guard.
-#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test helper fails by panicking"
+)]
+
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 pub(crate) mod gateway;
+pub(crate) mod lines;
+pub(crate) mod process;
+pub(crate) mod router;
+pub(crate) mod server;
+
+/// Longest time for anything that must happen.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// Sends a signal (`-TERM`) to a process that the caller has started.
+pub(crate) fn signal(name: &str, pid: u32) {
+    let status = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
+/// Looks until it is so; returns how long that took.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < SOON, "not in time: {what}");
+        std::thread::yield_now();
+    }
+    start.elapsed()
+}
+
+/// A valid decide request of exactly `bytes` bytes.
+pub(crate) fn decide(id: &str, bytes: usize) -> Vec<u8> {
+    let head = format!(
+        r#"{{"tenant_id":"acme","request_id":"{id}","task":{{"type":"chat","payload":{{"text":""#
+    );
+    let mut body = head.into_bytes();
+    let tail = br#""}}}"#;
+    body.resize(bytes.saturating_sub(tail.len()).max(body.len() + 10), b'x');
+    body.extend_from_slice(tail);
+    body
+}

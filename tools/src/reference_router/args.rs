@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// Write what was received, one JSON object a line, to this file; `-` is stdout
     #[arg(long, value_name = "FILE|-")]
     pub(crate) log: Option<PathBuf>,
+    /// Write the body of every reply, one a line and exactly as it is sent, to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) reply_log: Option<PathBuf>,
     /// Create this file, with the process number in it, once the server has the subscriptions
     #[arg(long, value_name = "PATH")]
     pub(crate) ready_file: Option<PathBuf>,

@@ -102,6 +102,27 @@ impl Log {
     }
 }
 
+/// The bodies of replies, one a line. Lines are complete in the file after [`Replies::flush`].
+pub(crate) struct Replies(BufWriter<File>);
+
+impl Replies {
+    /// Creates the file.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self(BufWriter::new(File::create(path)?)))
+    }
+
+    /// Writes a body.
+    pub(crate) fn record(&mut self, body: &[u8]) -> io::Result<()> {
+        self.0.write_all(body)?;
+        self.0.write_all(b"\n")
+    }
+
+    /// Hands everything to the file.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Whether a log path means stdout.
 pub(crate) fn is_stdout(path: &Path) -> bool {
     path.as_os_str() == "-"

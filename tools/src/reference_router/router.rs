@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::args::{Answers, Args};
 use crate::idempotency::{SeenKeys, Sighting};
-use crate::log::{Action, Log};
+use crate::log::{Action, Log, Replies};
 use crate::misbehave::{Dice, Fault, Pace};
 use crate::refusal::Refusal;
 use crate::request::{Context, Headers, Request, Value};
@@ -149,6 +149,7 @@ pub(crate) struct Router {
     /// How often each reply is sent.
     times: u64,
     log: Option<Log>,
+    replies: Option<Replies>,
     counts: Counts,
 }
 
@@ -164,6 +165,7 @@ impl Router {
             headers: ReplyHeaders::new(&args.answers),
             times: u64::from(args.faults.duplicate) + 1,
             log: args.log.as_deref().map(Log::create).transpose()?,
+            replies: args.reply_log.as_deref().map(Replies::create).transpose()?,
             counts: Counts::default(),
         })
     }
@@ -184,6 +186,9 @@ impl Router {
         };
         self.record(&message, action, verdict.code.as_deref());
         let content = verdict.content?;
+        if let (Some(replies), Content::Body(body)) = (&mut self.replies, &content) {
+            complain(replies.record(body));
+        }
         let subject = match message.reply {
             Some(reply) => reply,
             None => format!("{}.reply", message.subject).into(),
@@ -199,17 +204,18 @@ impl Router {
 
     /// Writes a line to the log, if there is one.
     pub(crate) fn record(&mut self, message: &Message, action: Action, code: Option<&str>) {
-        let Some(log) = &mut self.log else { return };
-        if let Err(error) = log.record(message, action, code) {
-            crate::serve::report(&format!("log: {error}"));
+        if let Some(log) = &mut self.log {
+            complain(log.record(message, action, code));
         }
     }
 
-    /// Hands the log to its file, so that it is never behind the replies.
+    /// Hands the logs to their files, so that they are never behind the replies.
     pub(crate) fn flush_log(&mut self) {
-        let Some(log) = &mut self.log else { return };
-        if let Err(error) = log.flush() {
-            crate::serve::report(&format!("log: {error}"));
+        if let Some(log) = &mut self.log {
+            complain(log.flush());
+        }
+        if let Some(replies) = &mut self.replies {
+            complain(replies.flush());
         }
     }
 
@@ -294,6 +300,12 @@ impl Router {
                 counts.late += 1;
             }
         }
+    }
+}
+
+fn complain(written: io::Result<()>) {
+    if let Err(error) = written {
+        crate::serve::report(&format!("log: {error}"));
     }
 }
 

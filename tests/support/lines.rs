@@ -1,0 +1,60 @@
+//! What a process writes, read as it comes: a pipe that nobody reads would stop its writer.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::SOON;
+
+/// What has been written so far, and whether that is all.
+#[derive(Default)]
+struct Written {
+    text: String,
+    ended: bool,
+}
+
+pub(crate) struct Lines(Arc<(Mutex<Written>, Condvar)>);
+
+impl Lines {
+    pub(crate) fn of(pipe: impl Read + Send + 'static) -> Self {
+        let shared: Arc<(Mutex<Written>, Condvar)> = Arc::default();
+        let lines = Self(Arc::clone(&shared));
+        std::thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let (written, changed) = &*shared;
+            let mut line = String::new();
+            while pipe.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                written.lock().unwrap().text.push_str(&line);
+                line.clear();
+                changed.notify_all();
+            }
+            written.lock().unwrap().ended = true;
+            changed.notify_all();
+        });
+        lines
+    }
+
+    /// Everything so far.
+    pub(crate) fn text(&self) -> String {
+        self.0.0.lock().unwrap().text.clone()
+    }
+
+    /// Everything, once the writer has closed its end.
+    pub(crate) fn all(&self) -> String {
+        self.wait(|written| written.ended)
+    }
+
+    /// Waits until this has been written.
+    pub(crate) fn wait_for(&self, what: &str) {
+        let text = self.wait(|written| written.ended || written.text.contains(what));
+        assert!(text.contains(what), "{what:?} was not said, but: {text}");
+    }
+
+    fn wait(&self, done: impl Fn(&Written) -> bool) -> String {
+        let (written, changed) = &*self.0;
+        let guard = written.lock().unwrap();
+        let (guard, _) = changed
+            .wait_timeout_while(guard, SOON, |written| !done(written))
+            .unwrap();
+        guard.text.clone()
+    }
+}

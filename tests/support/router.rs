@@ -1,0 +1,97 @@
+//! The reference Router as a process, built once for all tests.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use super::lines::Lines;
+use super::server::Server;
+use super::signal;
+
+pub(crate) struct Router {
+    child: Child,
+    said: Lines,
+    dir: tempfile::TempDir,
+}
+
+impl Router {
+    /// Starts one with these flags; returns when it has its subscriptions.
+    pub(crate) fn start(server: &Server, flags: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new(program())
+            .args(["--nats", &server.url()])
+            .arg("--log")
+            .arg(dir.path().join("log"))
+            .arg("--reply-log")
+            .arg(dir.path().join("replies"))
+            .args(flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Lines::of(child.stdout.take().unwrap()).wait_for("ready");
+        let said = Lines::of(child.stderr.take().unwrap());
+        Self { child, said, dir }
+    }
+
+    /// What it received, one value each; complete for every reply that has come.
+    pub(crate) fn log(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.dir.path().join("log")).unwrap();
+        // A line without its end is still being written.
+        let (complete, _) = text.rsplit_once('\n').unwrap_or_default();
+        complete
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The payloads of the requests that it received, as text.
+    pub(crate) fn payloads(&self) -> Vec<String> {
+        let text = |line: &Value| line["payload"].as_str().map(str::to_owned);
+        self.log().iter().filter_map(text).collect()
+    }
+
+    /// The bodies that it sent, one a line.
+    pub(crate) fn replies(&self) -> PathBuf {
+        self.dir.path().join("replies")
+    }
+
+    /// Ends it with SIGTERM; returns its counts.
+    pub(crate) fn end(mut self) -> String {
+        signal("-TERM", self.child.id());
+        self.child.wait().unwrap();
+        self.said.all()
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Builds the program where this test's own gateway was built, in the same profile.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_BIN_EXE_ipc-gateway"))
+            .parent()
+            .unwrap();
+        let profile = match directory.file_name().unwrap().to_str().unwrap() {
+            "debug" => "dev",
+            other => other,
+        };
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--offline", "--package", "ipc-tools"])
+            .args(["--bin", "reference-router", "--profile", profile])
+            .arg("--target-dir")
+            .arg(directory.parent().unwrap())
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
+        assert!(status.unwrap().success(), "the reference Router is built");
+        directory.join("reference-router")
+    })
+}

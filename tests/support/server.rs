@@ -1,0 +1,92 @@
+//! A nats-server on a free loopback port, which can be killed and started again there.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command, Stdio};
+
+use super::lines::Lines;
+
+pub(crate) struct Server {
+    port: u16,
+    arguments: Vec<String>,
+    child: Child,
+    log: Lines,
+    _store: tempfile::TempDir,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    pub(crate) fn with(arguments: &[&str]) -> Self {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .unwrap()
+            .port();
+        let store = tempfile::tempdir().unwrap();
+        let mut all: Vec<String> = ["-a", "127.0.0.1", "-p", &port.to_string(), "-sd"]
+            .map(str::to_owned)
+            .into();
+        all.push(store.path().display().to_string());
+        all.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        let (child, log) = spawn(&all);
+        Self {
+            port,
+            arguments: all,
+            child,
+            log,
+            _store: store,
+        }
+    }
+
+    /// With a configuration file.
+    pub(crate) fn configured(text: &str) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        // The server has read the file when it is ready.
+        Self::with(&["-c", &file.path().display().to_string()])
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// What it has said since its last start.
+    pub(crate) fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// Ends it with SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same port, after [`kill`](Self::kill).
+    pub(crate) fn restart(&mut self) {
+        (self.child, self.log) = spawn(&self.arguments);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn spawn(arguments: &[String]) -> (Child, Lines) {
+    let program = std::env::var_os("NATS_SERVER").unwrap_or_else(|| "nats-server".into());
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("nats-server: set NATS_SERVER or install it");
+    let log = Lines::of(child.stderr.take().unwrap());
+    log.wait_for("Server is ready");
+    (child, log)
+}

@@ -1,14 +1,14 @@
 //! A gateway: the real binary in a directory of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ipc_ringbuf::{Client, ClientBuilder, Code, Request};
 
+use super::SOON;
 use super::lines::Lines;
 use super::server::Server;
-use super::{SOON, signal};
 
 pub(crate) struct Gateway {
     child: Child,
@@ -39,12 +39,6 @@ impl Gateway {
         let line = status.lines().find(|line| line.starts_with("VmRSS:"));
         let kib = line.unwrap().split_whitespace().nth(1).unwrap();
         kib.parse::<i64>().unwrap() * 1024
-    }
-
-    /// Ends it with SIGTERM.
-    pub(crate) fn end(mut self) -> ExitStatus {
-        signal("-TERM", self.pid());
-        self.child.wait().unwrap()
     }
 }
 

@@ -1,11 +1,4 @@
 //! Real processes for the tests, each ended with its guard.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test helper fails by panicking"
-)]
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,6 +8,7 @@ pub(crate) mod lines;
 pub(crate) mod process;
 pub(crate) mod router;
 pub(crate) mod server;
+pub(crate) mod wire;
 
 /// Longest time for anything that must happen.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

@@ -39,14 +39,6 @@ impl Server {
         }
     }
 
-    /// With a configuration file.
-    pub(crate) fn configured(text: &str) -> Self {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        // The server has read the file when it is ready.
-        Self::with(&["-c", &file.path().display().to_string()])
-    }
-
     pub(crate) const fn port(&self) -> u16 {
         self.port
     }
@@ -58,6 +50,11 @@ impl Server {
     /// What it has said since its last start.
     pub(crate) fn log(&self) -> String {
         self.log.text()
+    }
+
+    /// Connections made since its start, whether they are still open or not. Needs `-D`.
+    pub(crate) fn connections(&self) -> usize {
+        self.log().matches("Client connection created").count()
     }
 
     /// Ends it with SIGKILL.

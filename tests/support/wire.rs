@@ -1,0 +1,91 @@
+//! A NATS connection by hand: no client library stands between a test and the server.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+
+use serde_json::Value;
+
+use super::SOON;
+use super::server::Server;
+
+pub(crate) struct Wire(BufReader<TcpStream>);
+
+impl Wire {
+    pub(crate) fn connect(server: &Server) -> Self {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let mut wire = Self(BufReader::new(stream));
+        wire.send("CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n");
+        wire.settle();
+        wire
+    }
+
+    fn send(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        assert!(
+            self.0.read_line(&mut line).unwrap() > 0,
+            "the server has closed"
+        );
+        assert!(!line.starts_with("-ERR"), "{line}");
+        line.trim_end().to_owned()
+    }
+
+    /// Returns when the server has handled everything sent before.
+    fn settle(&mut self) {
+        self.send("PING\r\n");
+        while self.line() != "PONG" {}
+    }
+
+    /// Subscribes; returns when the server has it.
+    pub(crate) fn subscribe(&mut self, subject: &str) {
+        self.send(&format!("SUB {subject} 1\r\n"));
+        self.settle();
+    }
+
+    /// The next message's payload.
+    pub(crate) fn next(&mut self) -> Vec<u8> {
+        loop {
+            let line = self.line();
+            let mut words = line.split(' ');
+            let kind = words.next().unwrap();
+            let mut sizes = words.rev();
+            let mut size = || sizes.next().unwrap().parse::<usize>().unwrap();
+            let (total, headers) = match kind {
+                "MSG" => (size(), 0),
+                "HMSG" => (size(), size()),
+                _ => continue,
+            };
+            let mut body = vec![0; total + 2];
+            self.0.read_exact(&mut body).unwrap();
+            body.truncate(total);
+            return body.split_off(headers);
+        }
+    }
+
+    /// Asks and returns the answer.
+    fn ask(&mut self, subject: &str, body: &str) -> Value {
+        self.send(&format!(
+            "PUB {subject} answers {}\r\n{body}\r\n",
+            body.len()
+        ));
+        serde_json::from_slice(&self.next()).unwrap()
+    }
+
+    /// Makes a stream that captures a subject. The connection must be used for nothing else.
+    pub(crate) fn create_stream(&mut self, name: &str, subject: &str) {
+        self.subscribe("answers");
+        let body = format!(r#"{{"name":"{name}","subjects":["{subject}"],"storage":"memory"}}"#);
+        let answer = self.ask(&format!("$JS.API.STREAM.CREATE.{name}"), &body);
+        assert!(answer.get("error").is_none(), "{answer}");
+    }
+
+    /// How many messages the stream has; after [`create_stream`](Self::create_stream).
+    pub(crate) fn stored(&mut self, name: &str) -> u64 {
+        let answer = self.ask(&format!("$JS.API.STREAM.INFO.{name}"), "");
+        answer["state"]["messages"].as_u64().unwrap()
+    }
+}

@@ -9,6 +9,7 @@
 //! | `timeouts` | a Router that is silent, late or repeats itself |
 //! | `jetstream` | streams that capture a subject; publish and stream routes |
 //! | `crash` | clients that are killed |
+//! | `protocol` | `docs/PROTOCOL.md`: its numbers are the code's, and a client written from it works |
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,6 +21,7 @@ mod crash;
 mod jetstream;
 mod load;
 mod outage;
+mod protocol;
 mod serve;
 mod support;
 mod timeouts;

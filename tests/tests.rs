@@ -9,6 +9,7 @@
 //! | `timeouts` | a Router that is silent, late or repeats itself |
 //! | `jetstream` | streams that capture a subject; publish and stream routes |
 //! | `crash` | clients that are killed |
+//! | `clients` | each handle of the client library, and a gateway that ends under it |
 //! | `protocol` | `docs/PROTOCOL.md`: its numbers are the code's, and a client written from it works |
 #![expect(
     clippy::unwrap_used,
@@ -17,6 +18,7 @@
     reason = "a test and its helpers fail by panicking"
 )]
 
+mod clients;
 mod crash;
 mod jetstream;
 mod load;

@@ -8,6 +8,7 @@ pub(crate) mod lines;
 pub(crate) mod process;
 pub(crate) mod router;
 pub(crate) mod server;
+pub(crate) mod silent;
 pub(crate) mod wire;
 
 /// Longest time for anything that must happen.

@@ -218,9 +218,3 @@ impl From<io::Error> for AttachError {
         }
     }
 }
-
-impl From<nix::Error> for AttachError {
-    fn from(error: nix::Error) -> Self {
-        io::Error::from(error).into()
-    }
-}

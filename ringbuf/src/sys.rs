@@ -70,6 +70,15 @@ fn unsealed_memfd(name: &str, bytes: u64) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// The length of a file, in bytes.
+///
+/// # Errors
+/// The operating system's.
+pub(crate) fn file_size(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let size = nix::sys::stat::fstat(fd)?.st_size;
+    u64::try_from(size).map_err(io::Error::other)
+}
+
 /// Gives the memory of a memfd back although others may still hold it.
 ///
 /// # Errors
@@ -112,7 +121,7 @@ impl BellPage {
     /// # Errors
     /// The operating system's, or `InvalidData` when it is too small.
     pub fn open(fd: BorrowedFd<'_>) -> io::Result<Self> {
-        if nix::sys::stat::fstat(fd)?.st_size < i64::from(PAGE) {
+        if file_size(fd)? < u64::from(PAGE) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "bell page is too small",

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::bridge::{Code, Request};
+use crate::bridge::{Code, Request, headers};
 use crate::clock::Nanos;
 use crate::route::{ReplyContract, Route, RouteKind};
 
@@ -103,7 +103,7 @@ pub(super) fn outgoing_headers(
             || (router && is(VERSION_HEADER))
             || (request.tenant.is_some() && is(TENANT_HEADER))
     };
-    for (name, value) in ipc_ringbuf::headers::decode(request.headers()).flatten() {
+    for (name, value) in headers::decode(request.headers()).flatten() {
         if !ours(name) {
             add(name, value);
         }

@@ -10,6 +10,7 @@
 //! | `jetstream` | streams that capture a subject; publish and stream routes |
 //! | `crash` | clients that are killed |
 //! | `clients` | each handle of the client library, and a gateway that ends under it |
+//! | `bad_input` | sizes, routes, headers, descriptors, payloads, tenants and deadlines as no good client sends them |
 //! | `protocol` | `docs/PROTOCOL.md`: its numbers are the code's, and a client written from it works |
 #![expect(
     clippy::unwrap_used,
@@ -18,6 +19,7 @@
     reason = "a test and its helpers fail by panicking"
 )]
 
+mod bad_input;
 mod clients;
 mod crash;
 mod jetstream;

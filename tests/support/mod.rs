@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 pub(crate) mod gateway;
 pub(crate) mod lines;
 pub(crate) mod process;
+pub(crate) mod raw;
 pub(crate) mod router;
 pub(crate) mod server;
 pub(crate) mod silent;

@@ -11,6 +11,7 @@
 //! | `crash` | clients that are killed |
 //! | `clients` | each handle of the client library, and a gateway that ends under it |
 //! | `bad_input` | sizes, routes, headers, descriptors, payloads, tenants and deadlines as no good client sends them |
+//! | `contract` | the rules of a decide request: Router and builder refuse the same |
 //! | `protocol` | `docs/PROTOCOL.md`: its numbers are the code's, and a client written from it works |
 #![expect(
     clippy::unwrap_used,
@@ -21,6 +22,7 @@
 
 mod bad_input;
 mod clients;
+mod contract;
 mod crash;
 mod jetstream;
 mod load;

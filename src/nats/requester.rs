@@ -44,6 +44,8 @@ pub(super) struct Requester {
     pub(super) pool: Pool,
     pub(super) backpressure: Backpressure,
     pub(super) health: Arc<NatsHealth>,
+    /// First half of the trace ids of the requests that the room makes by itself.
+    pub(super) trace_seed: u64,
     pub(super) notices: UnboundedReceiver<Notice>,
     /// When a request that waits may have to be given up.
     pub(super) held_due: Nanos,
@@ -302,14 +304,20 @@ impl Requester {
         if self.retire_due <= now {
             self.retire(now);
         }
-        if self.backpressure.due() <= now
-            && let Some(subject) = self.backpressure.tick(now)
-            && let Some(connection) = self.pool.choose(0)
-        {
-            connection.poll_status(cx, subject);
+        if self.backpressure.due() <= now && self.backpressure.tick(now) {
+            self.poll_backpressure(cx, now);
         }
         let held = u64::try_from(self.pool.held()).unwrap_or(u64::MAX);
         self.desk.metrics.held.set(held);
+    }
+
+    fn poll_backpressure(&mut self, cx: &mut Context<'_>, now: Nanos) {
+        if let Some(connection) = self.pool.choose(0) {
+            let trace_id = format!("{:016x}{:016x}", self.trace_seed, now.0);
+            for (subject, poll) in self.backpressure.polls(&trace_id) {
+                connection.poll_status(cx, subject, poll);
+            }
+        }
     }
 
     fn expire_held(&mut self, now: Nanos) {

@@ -9,6 +9,7 @@
 //! | `timeouts` | a Router that is silent, late or repeats itself |
 //! | `jetstream` | streams that capture a subject; publish and stream routes |
 //! | `crash` | clients that are killed |
+//! | `control` | ends, quotas, readiness, counters, clients that say nothing |
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,6 +17,7 @@
     reason = "a test and its helpers fail by panicking"
 )]
 
+mod control;
 mod crash;
 mod jetstream;
 mod load;

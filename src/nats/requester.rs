@@ -88,8 +88,12 @@ impl Requester {
         self.pool.held() < MAX_HELD && self.desk.links().iter().any(|link| link.waiting() > 0)
     }
 
-    /// Whether every request that was taken has been completed or has run out of time.
+    /// Whether every request that was taken has been completed or has run out of time, or nobody
+    /// waits for it.
     pub(super) fn is_idle(&self, now: Nanos) -> bool {
+        if self.desk.links().iter().all(UpstreamEnd::is_closed) {
+            return true;
+        }
         self.pool.held() == 0
             && self.desk.links().iter().all(|link| link.waiting() == 0)
             && !self.desk.outstanding.has_live(None, now)

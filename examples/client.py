@@ -19,6 +19,7 @@ What Python cannot do, and how this client gets by:
 """
 
 import ctypes
+import fcntl
 import mmap
 import os
 import platform
@@ -172,6 +173,8 @@ class Client:
         self.completion_slots = SUBMISSION_SLOTS + slots
         self.blocks = align(self.completion_slots + slots, PAGE)
         size = align(self.blocks + self.entries * self.stride, PAGE)
+        if not fcntl.fcntl(memfd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK:
+            raise GatewayError("the region is not sealed")
         if os.fstat(memfd).st_size < size:
             raise GatewayError("the region is too small")
         self.region = mmap.mmap(memfd, size)

@@ -351,6 +351,12 @@ impl UpstreamEnd {
         self.link.outbound.len()
     }
 
+    /// Whether the worker's end is gone: nobody waits for an answer any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        Arc::strong_count(&self.link) == 1
+    }
+
     /// Answers a request. A token may be answered once; call [`flush`](Self::flush) after a batch.
     ///
     /// # Errors

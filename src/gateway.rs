@@ -7,16 +7,23 @@ use std::thread::JoinHandle;
 
 use ipc_ringbuf::sys::{Bell, BellPage};
 
-use crate::bridge::{self, Admissions, Duty, Upstream};
+use crate::bridge::{self, Admissions, Duty, Upstream, UpstreamEnd};
 use crate::clock::System;
 use crate::config::Config;
-use crate::control::{self, Ended, Listener, Server, StartError, WorkerHandle};
+use crate::control::{
+    self, AdminListener, Ended, Listener, Report, Server, StartError, WorkerHandle,
+    raise_descriptors,
+};
 use crate::health::{NatsHealth, StopSignal};
-use crate::metrics::{nats::NatsMetrics, worker::WorkerMetrics};
+use crate::metrics::{
+    control::ControlMetrics, export::Sources, nats::NatsMetrics, worker::WorkerMetrics,
+};
 use crate::nats::{self, NatsError};
-use crate::settings::{Threads, UpstreamKind};
+use crate::placement::{self, CoreId, Placement};
+use crate::route::Route;
+use crate::settings::{NatsSettings, Threads, UpstreamKind};
 use crate::worker::cycle::{Parts, Worker};
-use crate::worker::idle::{Core, Idle};
+use crate::worker::idle::Idle;
 use crate::worker::mailbox::mailbox;
 use crate::worker::thread;
 
@@ -35,35 +42,43 @@ pub enum GatewayError {
     Os(#[from] io::Error),
 }
 
-/// Runs the gateway until a signal ends it.
+/// Runs the gateway until a signal ends it. `serving` is called once clients can attach.
 ///
 /// # Errors
 /// [`GatewayError`] when it cannot start.
-pub fn run(config: Config) -> Result<Ended, GatewayError> {
-    let listener = Listener::bind(&config.control.socket, config.control.socket_mode)?;
+pub fn run(config: Config, serving: impl FnOnce()) -> Result<Ended, GatewayError> {
+    let control = &config.control;
+    let listener = Listener::bind(&control.socket, control.socket_mode)?;
+    let admin = AdminListener::bind(&control.admin, control.socket_mode)?;
+    raise_descriptors(control.max_sessions);
     let routes: Arc<[_]> = config.routes.into();
     let admissions = Arc::new(Admissions::new(routes.len()));
     let bell = Bell::new()?;
     let stop = StopSignal::new();
     let mut seed = [0; 4];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    let settings = &config.workers;
+    let placement = Placement::plan(settings);
     let (mut workers, mut links, mut duties, mut threads) = (vec![], vec![], vec![], vec![]);
-    for number in 0..u8::try_from(config.workers.workers).unwrap_or(u8::MAX) {
+    let mut metrics = vec![];
+    for number in 0..settings.workers {
         let own = Bell::new()?;
-        let (post, mailbox) = mailbox(own.ringer()?, bell.ringer()?);
+        let sessions = control.max_sessions as usize;
+        let (post, mailbox) = mailbox(own.ringer()?, bell.ringer()?, sessions);
         let page = Arc::new(BellPage::create()?);
         workers.push(WorkerHandle {
             post,
             page: Arc::clone(&page),
         });
-        let settings = &config.workers;
+        let counters = Arc::new(WorkerMetrics::default());
+        metrics.push(Arc::clone(&counters));
         let parts = Parts {
-            number,
+            number: u8::try_from(number).unwrap_or(u8::MAX),
             upstream: (),
             clock: System,
             routes: Arc::clone(&routes),
             admissions: Arc::clone(&admissions),
-            metrics: Arc::new(WorkerMetrics::default()),
+            metrics: counters,
             mailbox,
             bell: own,
             page,
@@ -71,12 +86,11 @@ pub fn run(config: Config) -> Result<Ended, GatewayError> {
             burst: settings.burst,
             first_generation: u32::from_ne_bytes(seed),
         };
-        let idle = Idle::new(settings.idle, Core::Shared);
+        let idle = Idle::new(settings.idle, placement.share(number));
+        let core = placement.core(number);
         if config.upstream == UpstreamKind::Loopback {
-            threads.push(spawn(
-                Worker::new(parts.with(bridge::Loopback::default()))?,
-                idle,
-            )?);
+            let worker = Worker::new(parts.with(bridge::Loopback::default()))?;
+            threads.push(spawn(number, worker, idle, core)?);
             continue;
         }
         let (end, link) = bridge::link(settings.max_in_flight as usize, settings.outbound);
@@ -84,55 +98,106 @@ pub fn run(config: Config) -> Result<Ended, GatewayError> {
         let worker = Worker::new(parts.with(end))?;
         match settings.threads {
             Threads::Merged => duties.push(Box::new(worker) as Box<dyn Duty>),
-            Threads::Split => threads.push(spawn(worker, idle)?),
+            Threads::Split => threads.push(spawn(number, worker, idle, core)?),
         }
     }
-    let nats = (config.upstream == UpstreamKind::Nats).then(|| {
-        let (settings, routes, stop) = (config.nats, Arc::clone(&routes), stop.clone());
-        let health = Arc::new(NatsHealth::new(0));
-        let metrics = Arc::new(NatsMetrics::default());
-        let run = move || {
-            nats::run(
-                settings,
-                routes,
-                links,
-                duties.pop(),
-                admissions,
-                metrics,
-                health,
-                stop,
-            )
-        };
-        std::thread::Builder::new()
-            .name("ipcgw-nats".to_owned())
-            .spawn(run)
-    });
-    let ended = control::run(Server {
+    let nats = match config.upstream {
+        UpstreamKind::Nats => Some(Nats::start(
+            config.nats,
+            &routes,
+            links,
+            duties.pop(),
+            admissions,
+            stop.clone(),
+        )?),
+        UpstreamKind::Loopback => None,
+    };
+    let sources = Sources {
+        workers: metrics,
+        nats: nats.as_ref().map(|nats| Arc::clone(&nats.metrics)),
+        control: Arc::new(ControlMetrics::default()),
+    };
+    let health = nats.as_ref().map(|nats| Arc::clone(&nats.health));
+    let server = Server {
         listener,
+        admin,
         settings: config.control,
         routes,
         workers,
         bell,
-    })?;
+        report: Arc::new(Report::new(sources, health)),
+    };
+    let ended = control::run(server, serving)?;
     if ended == Ended::AtOnce {
         return Ok(ended);
     }
-    stop.stop();
     for thread in threads {
         drop(thread.join());
     }
-    if let Some(Ok(result)) = nats.transpose()?.map(JoinHandle::join) {
+    stop.stop();
+    if let Some(Ok(result)) = nats.map(|nats| nats.thread.join()) {
         result?;
     }
     Ok(ended)
 }
 
+/// The NATS room on its thread, and what can be seen of it.
+struct Nats {
+    thread: JoinHandle<Result<(), NatsError>>,
+    metrics: Arc<NatsMetrics>,
+    health: Arc<NatsHealth>,
+}
+
+impl Nats {
+    fn start(
+        settings: NatsSettings,
+        routes: &Arc<[Route]>,
+        links: Vec<UpstreamEnd>,
+        duty: Option<Box<dyn Duty>>,
+        admissions: Arc<Admissions>,
+        stop: StopSignal,
+    ) -> io::Result<Self> {
+        let connections = u32::try_from(settings.connections).unwrap_or(u32::MAX);
+        let health = Arc::new(NatsHealth::new(connections));
+        let metrics = Arc::new(NatsMetrics::default());
+        let (routes, its_health) = (Arc::clone(routes), Arc::clone(&health));
+        let its_metrics = Arc::clone(&metrics);
+        let run = move || {
+            nats::run(
+                settings,
+                routes,
+                links,
+                duty,
+                admissions,
+                its_metrics,
+                its_health,
+                stop,
+            )
+        };
+        let thread = std::thread::Builder::new()
+            .name("ipcgw-nats".to_owned())
+            .spawn(run)?;
+        Ok(Self {
+            thread,
+            metrics,
+            health,
+        })
+    }
+}
+
 fn spawn<U: Upstream + Send + 'static>(
+    number: usize,
     mut worker: Worker<U, System>,
     mut idle: Idle,
+    core: Option<CoreId>,
 ) -> io::Result<JoinHandle<()>> {
-    let run = move || thread::run(&mut worker, &mut idle);
+    let run = move || {
+        if let Some(core) = core {
+            placement::pin(core);
+        }
+        thread::run(&mut worker, &mut idle);
+    };
     std::thread::Builder::new()
-        .name("ipcgw-worker".to_owned())
+        .name(format!("ipcgw-worker-{number}"))
         .spawn(run)
 }

@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod health;
 pub mod metrics;
 pub mod nats;
+pub mod placement;
 pub mod route;
 pub mod router_contract;
 pub mod settings;

@@ -13,6 +13,7 @@
 //! | `bad_input` | sizes, routes, headers, descriptors, payloads, tenants and deadlines as no good client sends them |
 //! | `contract` | the rules of a decide request: Router and builder refuse the same |
 //! | `protocol` | `docs/PROTOCOL.md`: its numbers are the code's, and a client written from it works |
+//! | `control` | ends, quotas, readiness, counters, clients that say nothing |
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,6 +24,7 @@
 mod bad_input;
 mod clients;
 mod contract;
+mod control;
 mod crash;
 mod jetstream;
 mod load;

@@ -55,6 +55,6 @@ pub use client::{
     SubmitError, Ticket, WaitStrategy,
 };
 pub use entry::{Code, Outcome};
-pub use error::AttachError;
+pub use error::{AttachError, EndReason};
 #[cfg(not(loom))]
 pub use sys::monotonic_ns;

@@ -79,6 +79,24 @@ pub(crate) fn file_size(fd: BorrowedFd<'_>) -> io::Result<u64> {
     u64::try_from(size).map_err(io::Error::other)
 }
 
+/// Checks that nobody can shrink a memory file: a mapping of it could vanish, and the next access
+/// would kill the process.
+///
+/// # Errors
+/// `InvalidData` when it is not sealed so.
+pub fn check_sealed(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // A file that knows no seals has none.
+    let seals = fcntl(fd, FcntlArg::F_GET_SEALS).unwrap_or(0);
+    if SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_SHRINK) {
+        Ok(())
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the gateway's memory is not sealed against shrinking",
+        ))
+    }
+}
+
 /// Gives the memory of a memfd back although others may still hold it.
 ///
 /// # Errors

@@ -8,5 +8,6 @@ pub mod call;
 pub mod check_config;
 pub mod exit;
 pub mod health;
+mod log;
 pub mod output;
 pub mod serve;

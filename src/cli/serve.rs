@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::args::ServeArgs;
 use super::exit::Exit;
+use super::log;
 use super::output::{complain, print_line};
 use crate::config::Config;
 use crate::control::StartError;
@@ -19,21 +20,25 @@ pub fn run(args: &ServeArgs) -> ExitCode {
             return Exit::from(&error).into();
         }
     };
-    if print_line(format_args!(
-        "ipc-gateway: serving {}",
-        config.control.socket.display()
-    ))
-    .is_err()
-    {
-        return Exit::Failure.into();
-    }
-    match gateway::run(config) {
+    let _log = match log::start(&config.log) {
+        Ok(guard) => guard,
+        Err(error) => {
+            complain(&error);
+            return Exit::OsError.into();
+        }
+    };
+    let socket = config.control.socket.clone();
+    // Whoever started the gateway may have stopped reading; that is no reason not to serve.
+    let serving = || {
+        let _unread = print_line(format_args!("ipc-gateway: serving {}", socket.display()));
+    };
+    match gateway::run(config, serving) {
         Ok(_) => Exit::Ok.into(),
         Err(error) => {
             complain(&error);
             match error {
                 GatewayError::Start(StartError::Permission(_)) => Exit::NoPermission.into(),
-                GatewayError::Start(_) => Exit::Config.into(),
+                GatewayError::Start(_) => Exit::CantCreate.into(),
                 _ => Exit::OsError.into(),
             }
         }

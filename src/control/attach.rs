@@ -20,6 +20,7 @@ use crate::worker::mailbox::{Mail, NewSession};
 pub(super) struct Peer {
     pub(super) uid: u32,
     pub(super) gid: u32,
+    pub(super) pid: i32,
 }
 
 /// What was made for a session.
@@ -58,11 +59,15 @@ pub(super) fn policy(settings: &ControlSettings, peer: Peer) -> Result<Option<&P
     }
 }
 
-/// Reads a hello and checks it against the limits.
+/// Reads a hello and checks it against the limits. Returns what the client calls itself, and where
+/// everything lies.
 ///
 /// # Errors
 /// A refusal that says what is allowed.
-pub(super) fn check(packet: &[u8], settings: &ControlSettings) -> Result<Layout, Refusal> {
+pub(super) fn check(
+    packet: &[u8],
+    settings: &ControlSettings,
+) -> Result<(String, Layout), Refusal> {
     let hello = Hello::parse(packet).map_err(|fault| match fault {
         PacketError::Version(asked) => refuse(
             EndReason::Version,
@@ -77,7 +82,9 @@ pub(super) fn check(packet: &[u8], settings: &ControlSettings) -> Result<Layout,
         let detail = format!("at most {entries} entries and messages of {size} bytes are allowed");
         return Err(refuse(EndReason::Geometry, detail));
     }
-    Layout::try_from(geometry).map_err(|fault| refuse(EndReason::Geometry, fault.to_string()))
+    let layout = Layout::try_from(geometry)
+        .map_err(|fault| refuse(EndReason::Geometry, fault.to_string()))?;
+    Ok((hello.name, layout))
 }
 
 /// Checks what the user has already, `(sessions, bytes)`, against what it may have.

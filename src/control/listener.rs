@@ -29,6 +29,14 @@ pub enum StartError {
     /// No permission.
     #[error("no permission for {0}: run as its owner, or choose another --socket")]
     Permission(PathBuf),
+    /// The admin server cannot listen.
+    #[error("cannot listen on the admin address {address}: {source}; choose another --admin")]
+    Admin {
+        /// Where.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// Another failure of the operating system.
     #[error("cannot listen on {path}: {source}")]
     Os {

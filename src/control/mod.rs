@@ -4,12 +4,27 @@
 //! | file | what it is |
 //! |---|---|
 //! | `listener` | the socket that clients attach to |
+//! | `greet` | clients that come |
 //! | `attach` | from a hello to a session |
-//! | `server` | the loop: clients, notices of the workers, signals |
+//! | `room` | the sessions |
+//! | `limits` | the limit on open descriptors |
+//! | `throttle` | fewer log lines about clients that make many |
+//! | `server` | the loop: notices of the workers, signals, the threads' pulse |
+//! | `report` | what the gateway says of itself |
+//! | `admin` | the HTTP server that says it |
 
+mod admin;
 mod attach;
+mod greet;
+mod limits;
 mod listener;
+mod report;
+mod room;
 mod server;
+mod throttle;
 
+pub use admin::AdminListener;
+pub use limits::raise_descriptors;
 pub use listener::{Listener, StartError};
+pub use report::Report;
 pub use server::{Ended, Server, WorkerHandle, run};

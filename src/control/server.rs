@@ -1,30 +1,33 @@
-//! The loop: clients that come, say hello and go; notices of the workers; signals.
+//! The loop: notices of the workers, signals, the pulse of the threads.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::future::pending;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipc_ringbuf::error::EndReason;
-use ipc_ringbuf::handshake::{HELLO_BYTES, Refusal, farewell};
 use ipc_ringbuf::sys::{self, Bell, BellPage};
-use nix::sys::socket::{getsockopt, sockopt};
+use sd_notify::NotifyState;
+use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::attach::{self, Peer};
+use super::admin::AdminListener;
+use super::greet::accept;
 use super::listener::Listener;
+use super::report::{Pulse, Report};
+use super::room::Room;
+use crate::clock::{Clock as _, System};
 use crate::route::Route;
 use crate::settings::ControlSettings;
-use crate::worker::mailbox::{Mail, Notice, Post};
+use crate::worker::mailbox::Post;
 
-/// How long the listener rests when there are no descriptors left.
-const EXHAUSTED: Duration = Duration::from_millis(20);
 /// Time for the workers to take a stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often to look whether the threads advance.
+const PULSE: Duration = Duration::from_secs(1);
 
 /// A worker, as the control room sees it.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub struct WorkerHandle {
 pub struct Server {
     /// The bound socket.
     pub listener: Listener,
+    /// The bound admin socket.
+    pub admin: AdminListener,
     /// What it was told.
     pub settings: ControlSettings,
     /// The routes, by number.
@@ -48,6 +53,8 @@ pub struct Server {
     pub workers: Vec<WorkerHandle>,
     /// What the workers ring.
     pub bell: Bell,
+    /// What the admin server shows.
+    pub report: Arc<Report>,
 }
 
 /// How the control room ended.
@@ -59,295 +66,147 @@ pub enum Ended {
     AtOnce,
 }
 
-struct Live {
-    uid: u32,
-    worker: usize,
-    bytes: u64,
-    memfd: OwnedFd,
-    socket: OwnedFd,
-    watchers: [JoinHandle<()>; 2],
-}
-
-struct Room {
-    settings: ControlSettings,
-    routes: Arc<[Route]>,
-    workers: Vec<WorkerHandle>,
-    live: HashMap<u32, Live>,
-    next_id: u32,
-    draining: bool,
-    drained: usize,
-}
-
-/// Runs the control room on this thread until it is told to end by a signal.
+/// Runs the control room on this thread until it is told to end by a signal. `serving` is called
+/// when signals are handled and clients can attach.
 ///
 /// # Errors
 /// The operating system's, when the runtime cannot be made.
-pub fn run(server: Server) -> io::Result<Ended> {
+pub fn run(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, serve(server))
+    tokio::task::LocalSet::new().block_on(&runtime, serve(server, serving))
 }
 
-async fn serve(server: Server) -> io::Result<Ended> {
+async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let Server {
         listener,
+        admin,
         settings,
         routes,
         workers,
         bell,
+        report,
     } = server;
     let drain_timeout = settings.drain_timeout;
-    let room = Rc::new(RefCell::new(Room {
-        settings,
-        routes,
-        workers,
-        live: HashMap::new(),
-        next_id: 1,
-        draining: false,
-        drained: 0,
-    }));
+    let room = Room::new(settings, routes, workers, Arc::clone(&report));
+    let room = Rc::new(RefCell::new(room));
+    let mut signals = Signals::new()?;
+    let notices = Notices::new(bell)?;
     let accepting = tokio::task::spawn_local(accept(Rc::clone(&room), listener));
-    let notices = sys::watch_readable(bell.fd().try_clone_to_owned()?)?;
-    let (mut term, mut int) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let watching = tokio::task::spawn_local(watch(Arc::clone(&report)));
+    let answering = tokio::task::spawn_local(admin.serve(report));
+    serving();
+    tell_manager(NotifyState::Ready);
     let mut deadline = None;
     let ended = loop {
         tokio::select! {
-            ready = notices.readable() => {
-                ready?.clear_ready();
-                bell.wait(Duration::ZERO);
-                room.borrow_mut().take_notices();
-            }
-            () = either(&mut term, &mut int) => {
+            () = notices.come() => room.borrow_mut().take_notices(),
+            () = signals.come() => {
                 if deadline.is_some() {
                     break Ended::AtOnce;
                 }
-                deadline = Some(tokio::time::Instant::now() + drain_timeout);
-                room.borrow_mut().tell_all(|| Mail::Drain);
-                room.borrow_mut().draining = true;
+                tell_manager(NotifyState::Stopping);
+                tracing::info!(timeout = ?drain_timeout, "draining: a second signal ends at once");
+                deadline = Some(Instant::now() + drain_timeout);
+                room.borrow_mut().drain();
             }
-            () = until(deadline) => break Ended::Drained,
+            () = until(deadline) => {
+                tracing::warn!("the drain timeout has passed; what is in flight ends as unknown");
+                break Ended::Drained;
+            }
         }
-        if deadline.is_some() && room.borrow().drained >= room.borrow().workers.len() {
+        if deadline.is_some() && room.borrow().is_drained() {
             break Ended::Drained;
         }
     };
-    room.borrow_mut().tell_all(|| Mail::Stop);
-    let stop = tokio::time::Instant::now() + STOP_TIMEOUT;
-    while !room.borrow().live.is_empty() {
+    room.borrow().stop();
+    let stop = Instant::now() + STOP_TIMEOUT;
+    while !room.borrow().is_empty() {
         tokio::select! {
-            ready = notices.readable() => {
-                ready?.clear_ready();
-                bell.wait(Duration::ZERO);
-                room.borrow_mut().take_notices();
-            }
-            () = tokio::time::sleep_until(stop) => break,
+            () = notices.come() => room.borrow_mut().take_notices(),
+            () = sleep_until(stop) => break,
         }
     }
-    accepting.abort();
+    for task in [accepting, watching] {
+        task.abort();
+    }
+    answering.abort();
     Ok(ended)
 }
 
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
+/// SIGTERM and SIGINT.
+struct Signals(Signal, Signal);
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self(terminate, signal(SignalKind::interrupt())?))
+    }
+
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
     }
 }
 
-async fn until(deadline: Option<tokio::time::Instant>) {
+/// The bell that the workers ring when they have something to tell.
+struct Notices {
+    bell: Bell,
+    watched: AsyncFd<OwnedFd>,
+}
+
+impl Notices {
+    fn new(bell: Bell) -> io::Result<Self> {
+        let watched = sys::watch_readable(bell.fd().try_clone_to_owned()?)?;
+        Ok(Self { bell, watched })
+    }
+
+    async fn come(&self) {
+        match self.watched.readable().await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(_) => pending().await,
+        }
+        self.bell.wait(Duration::ZERO);
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
     match deadline {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
     }
 }
 
-async fn accept(room: Rc<RefCell<Room>>, listener: Listener) {
-    let Ok(watched) = listener.socket.try_clone().and_then(sys::watch_readable) else {
-        return;
-    };
+/// Looks whether the threads advance, and feeds the service manager's watchdog while they do.
+async fn watch(report: Arc<Report>) {
+    let watchdog = sd_notify::watchdog_enabled();
+    let period = watchdog.map_or(PULSE, |limit| PULSE.min(limit / 2));
+    let mut ticks = interval(period.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pulse = Pulse::default();
+    let mut was_live = true;
     loop {
-        let Ok(mut ready) = watched.readable().await else {
-            return;
-        };
-        match sys::accept(listener.socket.as_fd()) {
-            Ok(client) => {
-                tokio::task::spawn_local(greet(Rc::clone(&room), client));
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a client");
-                tokio::time::sleep(EXHAUSTED).await;
-            }
+        ticks.tick().await;
+        pulse.look(&report, System.now());
+        let live = report.live();
+        if watchdog.is_some() && live.is_ok() {
+            tell_manager(NotifyState::Watchdog);
         }
+        match &live {
+            Err(reason) if was_live => tracing::error!(reason, "not alive"),
+            Ok(()) if !was_live => tracing::info!("alive again"),
+            _ => {}
+        }
+        was_live = live.is_ok();
     }
 }
 
-async fn greet(room: Rc<RefCell<Room>>, client: OwnedFd) {
-    if let Err(refusal) = welcome(&room, &client).await {
-        tracing::info!(reason = %refusal.reason, detail = %refusal.detail, "client refused");
-        sys::send_packet(client.as_fd(), &refusal.encode(), &[]).ok();
-    }
-}
-
-fn refusal(reason: EndReason, detail: impl ToString) -> Refusal {
-    Refusal {
-        reason,
-        detail: detail.to_string(),
-    }
-}
-
-async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd) -> Result<(), Refusal> {
-    let os = |error: io::Error| refusal(EndReason::Overloaded, error);
-    let credentials = getsockopt(client, sockopt::PeerCredentials).map_err(|e| os(e.into()))?;
-    let peer = Peer {
-        uid: credentials.uid(),
-        gid: credentials.gid(),
-    };
-    let pidfd = getsockopt(client, sockopt::PeerPidfd).ok();
-    attach::policy(&room.borrow().settings, peer)?;
-    let watched = client
-        .try_clone()
-        .and_then(sys::watch_readable)
-        .map_err(os)?;
-    let bound = room.borrow().settings.attach_timeout;
-    let hello = tokio::time::timeout(bound, watched.readable()).await;
-    let Ok(Ok(mut ready)) = hello else {
-        return Err(refusal(EndReason::Protocol, "no hello in time"));
-    };
-    ready.clear_ready();
-    drop(ready);
-    let mut packet = [0; HELLO_BYTES + 1];
-    let bytes = sys::receive_plain(client.as_fd(), &mut packet);
-    let bytes = bytes
-        .ok()
-        .flatten()
-        .ok_or_else(|| refusal(EndReason::Protocol, "no hello"))?;
-    let id = room
-        .borrow_mut()
-        .attach(packet.get(..bytes).unwrap_or_default(), peer, client)?;
-    // From here on anything that is readable ends the session: bytes are not of the protocol.
-    let by_socket = tokio::task::spawn_local({
-        let room = Rc::clone(room);
-        async move {
-            let _gone = watched.readable().await;
-            room.borrow().detach(id, EndReason::Detached);
-        }
-    });
-    let by_process = tokio::task::spawn_local({
-        let room = Rc::clone(room);
-        async move {
-            match pidfd.map(sys::watch_readable) {
-                Some(Ok(pidfd)) => drop(pidfd.readable().await),
-                _ => std::future::pending().await,
-            }
-            room.borrow().detach(id, EndReason::PeerDied);
-        }
-    });
-    if let Some(live) = room.borrow_mut().live.get_mut(&id) {
-        live.watchers = [by_socket, by_process];
-    }
-    Ok(())
-}
-
-impl Room {
-    fn attach(&mut self, hello: &[u8], peer: Peer, client: &OwnedFd) -> Result<u32, Refusal> {
-        if self.draining {
-            return Err(refusal(EndReason::Draining, "the gateway is shutting down"));
-        }
-        let layout = attach::check(hello, &self.settings)?;
-        let policy = attach::policy(&self.settings, peer)?;
-        let quota = policy
-            .and_then(|p| p.quota.as_ref())
-            .unwrap_or(&self.settings.quota);
-        let mine = self.live.values().filter(|live| live.uid == peer.uid);
-        let has = mine.fold((0_u32, 0_u64), |(n, bytes), live| {
-            (n + 1, bytes + live.bytes)
-        });
-        attach::within(quota, has, layout.region_bytes())?;
-        if self.live.len() >= self.settings.max_sessions as usize {
-            return Err(refusal(
-                EndReason::AttachQuota,
-                "the gateway has no room for a session",
-            ));
-        }
-        let load = |at: &usize| self.live.values().filter(|live| live.worker == *at).count();
-        let worker = (0..self.workers.len()).min_by_key(load).unwrap_or(0);
-        let Some(handle) = self.workers.get(worker) else {
-            return Err(refusal(EndReason::Overloaded, "there is no worker"));
-        };
-        let os = |error: io::Error| refusal(EndReason::Overloaded, error);
-        let socket = client.try_clone().map_err(os)?;
-        let id = self.next_id;
-        let tenant = policy.and_then(|policy| policy.tenant.as_deref());
-        let made = attach::make(id, layout, (peer, tenant), client, handle, &self.routes)?;
-        self.next_id = id.wrapping_add(1);
-        let none = || tokio::task::spawn_local(std::future::ready(()));
-        let live = Live {
-            uid: peer.uid,
-            worker,
-            bytes: made.bytes,
-            memfd: made.memfd,
-            socket,
-            watchers: [none(), none()],
-        };
-        self.live.insert(id, live);
-        tracing::info!(session = id, uid = peer.uid, "client attached");
-        Ok(id)
-    }
-
-    fn detach(&self, session: u32, reason: EndReason) {
-        let worker = self
-            .live
-            .get(&session)
-            .and_then(|live| self.workers.get(live.worker));
-        if let Some(worker) = worker
-            && worker.post.send(Mail::Detach { session, reason }).is_err()
-        {
-            tracing::error!(session, "a worker is too far behind to end a session");
-        }
-    }
-
-    fn tell_all(&self, mail: impl Fn() -> Mail) {
-        for worker in &self.workers {
-            if worker.post.send(mail()).is_err() {
-                tracing::error!("a worker is too far behind to be told to end");
-            }
-        }
-    }
-
-    fn take_notices(&mut self) {
-        let mut notices = Vec::new();
-        for worker in &self.workers {
-            notices.extend(std::iter::from_fn(|| worker.post.notice()));
-        }
-        for notice in notices {
-            match notice {
-                Notice::Drained { .. } => self.drained += 1,
-                Notice::Ended { session, reason } => self.end(session, reason),
-            }
-        }
-    }
-
-    /// Takes down what was made for a session. Its memory is given back although the client may
-    /// still hold it; not at the gateway's own end, when the client may still read what was
-    /// completed and the memory is the client's alone afterwards.
-    fn end(&mut self, session: u32, reason: EndReason) {
-        let Some(live) = self.live.remove(&session) else {
-            return;
-        };
-        for watcher in &live.watchers {
-            watcher.abort();
-        }
-        sys::send_packet(live.socket.as_fd(), &farewell(reason), &[]).ok();
-        if reason != EndReason::Draining
-            && let Err(error) = sys::punch_hole(live.memfd.as_fd(), live.bytes)
-        {
-            tracing::warn!(session, %error, "cannot give a session's memory back");
-        }
-        tracing::info!(session, %reason, "session ended");
+/// Tells the service manager, if there is one.
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "cannot tell the service manager");
     }
 }

@@ -3,6 +3,8 @@
 //! A [`Counter`] has a single writer, so adding is a load and a store, not a locked instruction.
 //! Rooms have a struct of counters each; `export` turns them into the text that Prometheus reads.
 
+pub mod control;
+pub mod export;
 pub mod latency;
 pub mod nats;
 pub mod worker;

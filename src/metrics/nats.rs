@@ -62,4 +62,8 @@ pub struct NatsMetrics {
     pub connected: Counter,
     /// Requests that wait for a connection or for room in one.
     pub held: Counter,
+    /// Turns of the room; it stands still only while the room sleeps or is stuck.
+    pub turns: Counter,
+    /// 1 while the room sleeps, else 0 (gauge).
+    pub asleep: Counter,
 }

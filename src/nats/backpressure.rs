@@ -1,108 +1,179 @@
 //! What the Router says about its load, and what that does to admission.
 
-use core::time::Duration;
 use std::sync::Arc;
 
-use super::contract::{self, Pressure};
 use crate::bridge::{Admission, Admissions};
 use crate::clock::Nanos;
 use crate::metrics::nats::NatsMetrics;
+use crate::route::Route;
+use crate::router_contract::{DEFAULT_RETRY_AFTER, Poll, parse_backpressure};
 use crate::settings::BackpressureSettings;
 
-/// How long a status holds when it does not say.
-const DEFAULT_RETRY: Duration = Duration::from_secs(30);
+/// The tenant on whose behalf a status is asked for.
+const TENANT: &str = "ipc-gateway";
 
-/// The last status, until when it holds, and when to ask again.
+/// The last status of each route that it concerns, and when to ask again.
 #[derive(Debug)]
 pub(super) struct Backpressure {
     settings: BackpressureSettings,
     admissions: Arc<Admissions>,
-    /// When a status that holds requests back ends by itself.
-    ends: Nanos,
+    routes: Vec<Held>,
     next_poll: Nanos,
 }
 
+/// A route that a status may hold back.
+#[derive(Debug)]
+struct Held {
+    route: u16,
+    subject: Box<str>,
+    /// When the status that holds its requests back ends by itself.
+    ends: Nanos,
+}
+
 impl Backpressure {
-    pub(super) const fn new(settings: BackpressureSettings, admissions: Arc<Admissions>) -> Self {
+    pub(super) fn new(
+        settings: BackpressureSettings,
+        routes: &[Route],
+        admissions: Arc<Admissions>,
+    ) -> Self {
         let polls = settings.subject.is_some() && settings.poll_interval.is_some();
+        let held = |&route: &u16| {
+            routes.get(usize::from(route)).map(|known| Held {
+                route,
+                subject: known.subject.as_str().into(),
+                ends: Nanos::NEVER,
+            })
+        };
         Self {
+            routes: settings.routes.iter().filter_map(held).collect(),
             settings,
             admissions,
-            ends: Nanos::NEVER,
             next_poll: if polls { Nanos(0) } else { Nanos::NEVER },
         }
     }
 
-    /// Takes a status, pushed or polled.
+    /// Takes a status, pushed or polled. One that names a subject concerns the routes to it, one
+    /// that names none concerns all.
     pub(super) fn status(&mut self, body: &[u8], now: Nanos, metrics: &NatsMetrics) {
-        let Some(status) = contract::parse_backpressure(body) else {
+        let Some(status) = parse_backpressure(body) else {
             metrics.backpressure_unreadable.increment();
             return;
         };
         metrics.backpressure_statuses.increment();
-        let holds = status.retry_after.unwrap_or(DEFAULT_RETRY);
-        let retry_after_ms = u32::try_from(holds.as_millis()).unwrap_or(u32::MAX);
-        let admission = match status.pressure {
-            Pressure::Inactive => Admission::Open,
-            Pressure::Warning => Admission::Half { retry_after_ms },
-            Pressure::Active => Admission::Closed { retry_after_ms },
+        let Some(admission) = status.admission() else {
+            return;
         };
-        self.ends = if admission == Admission::Open {
-            Nanos::NEVER
-        } else {
-            now.after(holds)
+        let ends = match admission {
+            Admission::Open => Nanos::NEVER,
+            Admission::Half { .. } | Admission::Closed { .. } => {
+                now.after(status.retry_after.unwrap_or(DEFAULT_RETRY_AFTER))
+            }
         };
-        self.admit(admission);
+        for held in &mut self.routes {
+            if status
+                .subject
+                .as_deref()
+                .is_none_or(|s| s == &*held.subject)
+            {
+                held.ends = ends;
+                self.admissions.set(held.route, admission);
+            }
+        }
     }
 
     /// When something is due.
     pub(super) fn due(&self) -> Nanos {
-        self.ends.min(self.next_poll)
+        let ends = self.routes.iter().map(|held| held.ends);
+        ends.fold(self.next_poll, Nanos::min)
     }
 
-    /// Ends a status that has run out. Returns the subject to poll when it is time to.
-    pub(super) fn tick(&mut self, now: Nanos) -> Option<&str> {
-        if self.ends <= now {
-            self.ends = Nanos::NEVER;
-            self.admit(Admission::Open);
+    /// Ends the statuses that have run out. Returns whether it is time to poll.
+    pub(super) fn tick(&mut self, now: Nanos) -> bool {
+        for held in self.routes.iter_mut().filter(|held| held.ends <= now) {
+            held.ends = Nanos::NEVER;
+            self.admissions.set(held.route, Admission::Open);
         }
-        if self.next_poll > now {
-            return None;
+        let Some(interval) = self.settings.poll_interval else {
+            return false;
+        };
+        let is_due = self.next_poll <= now;
+        if is_due {
+            self.next_poll = now.after(interval);
         }
-        self.next_poll = now.after(self.settings.poll_interval?);
-        self.settings.subject.as_deref()
+        is_due
     }
 
-    fn admit(&self, admission: Admission) {
-        for &route in &self.settings.routes {
-            self.admissions.set(route, admission);
-        }
+    /// The subject to poll, and a question for each route. `trace_id` names this round of them.
+    pub(super) fn polls(&self, trace_id: &str) -> impl Iterator<Item = (&str, Poll)> {
+        let subject = self.settings.subject.as_deref();
+        let polls = self.routes.iter();
+        polls.filter_map(move |held| Some((subject?, Poll::new(&held.subject, TENANT, trace_id))))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
+
+    fn start(poll_interval: Option<Duration>) -> (Backpressure, Arc<Admissions>) {
+        let mut other = Route::decide();
+        other.subject = crate::route::Subject::try_from("other".to_owned()).unwrap();
+        let admissions = Arc::new(Admissions::new(2));
+        let settings = BackpressureSettings {
+            subject: Some("s".to_owned()),
+            poll_interval,
+            routes: vec![0, 1],
+        };
+        let routes = [Route::decide(), other];
+        let backpressure = Backpressure::new(settings, &routes, Arc::clone(&admissions));
+        (backpressure, admissions)
+    }
 
     #[test]
     fn a_status_ends_by_itself() {
-        let admissions = Arc::new(Admissions::new(1));
-        let settings = BackpressureSettings {
-            subject: Some("s".to_owned()),
-            poll_interval: None,
-            routes: vec![0],
-        };
+        let (mut backpressure, admissions) = start(None);
         let metrics = NatsMetrics::default();
-        let mut backpressure = Backpressure::new(settings, Arc::clone(&admissions));
         assert_eq!(backpressure.due(), Nanos::NEVER);
         let active = br#"{"status":"active","retry_after_seconds":2}"#;
         backpressure.status(active, Nanos(0), &metrics);
-        let retry_after_ms = 2000;
-        assert_eq!(admissions.of(0), Admission::Closed { retry_after_ms });
+        let closed = Admission::Closed {
+            retry_after_ms: 2000,
+        };
+        assert_eq!((admissions.of(0), admissions.of(1)), (closed, closed));
         assert_eq!(backpressure.due(), Nanos(2_000_000_000));
-        assert_eq!(backpressure.tick(Nanos(2_000_000_000)), None);
+        assert!(!backpressure.tick(Nanos(2_000_000_000)));
         assert_eq!(admissions.of(0), Admission::Open);
+        assert_eq!(backpressure.due(), Nanos::NEVER);
         backpressure.status(b"?", Nanos(0), &metrics);
         assert_eq!(metrics.backpressure_unreadable.get(), 1);
+    }
+
+    #[test]
+    fn a_status_that_names_a_subject_concerns_the_routes_to_it() {
+        let (mut backpressure, admissions) = start(None);
+        let metrics = NatsMetrics::default();
+        let active = br#"{"status":"active","subject":"other","retry_after_seconds":1}"#;
+        backpressure.status(active, Nanos(0), &metrics);
+        assert_eq!(admissions.of(0), Admission::Open);
+        let closed = Admission::Closed {
+            retry_after_ms: 1000,
+        };
+        assert_eq!(admissions.of(1), closed);
+        backpressure.status(br#"{"status":"unknown"}"#, Nanos(0), &metrics);
+        assert_eq!(admissions.of(1), closed);
+    }
+
+    #[test]
+    fn a_poll_asks_about_each_route_and_is_repeated() {
+        let (mut backpressure, _) = start(Some(Duration::from_nanos(5)));
+        assert!(backpressure.tick(Nanos(1)));
+        assert!(!backpressure.tick(Nanos(5)));
+        assert!(backpressure.tick(Nanos(6)));
+        let asked: Vec<_> = backpressure.polls("t").collect();
+        assert_eq!(asked.len(), 2);
+        assert_eq!(asked[1].0, "s");
+        assert_eq!(asked[1].1.payload, br#"{"subject":"other"}"#);
     }
 }

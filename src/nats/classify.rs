@@ -3,10 +3,10 @@
 use async_nats::{HeaderMap, Message, StatusCode};
 use bytes::Bytes;
 
-use super::contract::{self, Verdict};
 use crate::bridge::{Code, Reply, Token, headers};
 use crate::metrics::nats::NatsMetrics;
-use crate::route::Route;
+use crate::route::{Route, RouteKind};
+use crate::router_contract::{self, Verdict};
 
 /// Most bytes of a header block on its way back; the limit that submissions have too.
 const MAX_HEADER_BYTES: usize = 8 * 1024;
@@ -27,12 +27,12 @@ pub(super) fn reply(
         .map_or_else(Bytes::new, |map| flatten(map, metrics));
     let size = headers.len().saturating_add(message.payload.len());
     if u32::try_from(size).is_ok_and(|size| size <= route.max_reply) {
-        match contract::classify(route, &message.payload) {
-            Verdict::KeepWaiting => {
+        match judge(route, &message.payload) {
+            Verdict::PubAck => {
                 metrics.pubacks_ignored.increment();
                 None
             }
-            Verdict::Complete(code) => Some(Reply {
+            Verdict::Answer(code) => Some(Reply {
                 token,
                 code,
                 headers,
@@ -43,6 +43,15 @@ pub(super) fn reply(
     } else {
         metrics.replies_too_large.increment();
         Some(Reply::bare(token, Code::BadReply))
+    }
+}
+
+/// What a body means on a route of this kind.
+fn judge(route: &Route, body: &[u8]) -> Verdict {
+    match route.kind {
+        RouteKind::Request => router_contract::classify(route.contract, body),
+        RouteKind::Stream => Verdict::Answer(router_contract::classify_stream(body)),
+        RouteKind::Publish => Verdict::Answer(Code::Sent),
     }
 }
 

@@ -3,12 +3,13 @@
 //! Hand-over to the client library is the moment from which a request may have been sent.
 
 use core::pin::Pin;
+use core::str::FromStr as _;
 use core::task::{Context, Poll};
 use std::collections::VecDeque;
 
 use async_nats::client::PublishErrorKind;
 use async_nats::message::OutboundMessage;
-use async_nats::{Client, Message, Subject, Subscriber};
+use async_nats::{Client, HeaderMap, HeaderName, HeaderValue, Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 
@@ -16,6 +17,7 @@ use super::inbox::{Address, Inbox};
 use super::outstanding::Serial;
 use crate::bridge::Token;
 use crate::clock::Nanos;
+use crate::router_contract::Poll as StatusPoll;
 
 /// Why a message was not handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +112,7 @@ impl Connection {
         &mut self,
         token: Token,
         subject: Subject,
-        headers: Option<async_nats::HeaderMap>,
+        headers: Option<HeaderMap>,
         payload: Bytes,
     ) -> Result<(), Refusal> {
         let reply = Some(self.inbox.reply(token));
@@ -127,7 +129,7 @@ impl Connection {
         &mut self,
         token: Token,
         subject: Subject,
-        headers: Option<async_nats::HeaderMap>,
+        headers: Option<HeaderMap>,
         payload: Bytes,
     ) -> Result<(), Refusal> {
         self.hand_over(OutboundMessage {
@@ -161,15 +163,21 @@ impl Connection {
     }
 
     /// Asks for the backpressure status; skipped when there is no room.
-    pub(super) fn poll_status(&mut self, cx: &mut Context<'_>, subject: &str) {
+    pub(super) fn poll_status(&mut self, cx: &mut Context<'_>, subject: &str, poll: StatusPoll) {
         if !matches!(self.poll_room(cx), Poll::Ready(Ok(()))) {
             return;
+        }
+        let mut headers = HeaderMap::new();
+        for (name, value) in poll.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
         }
         let poll = OutboundMessage {
             subject: Subject::from(subject),
             reply: Some(self.inbox.status()),
-            payload: Bytes::from_static(b"{}"),
-            headers: None,
+            payload: poll.payload.into(),
+            headers: Some(headers),
         };
         // A poll that is refused is repeated at the next interval.
         let _refused = self.hand_over(poll);

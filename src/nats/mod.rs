@@ -8,7 +8,7 @@
 //! 3. `desk`, `outstanding`, `classify`: who waits for what, and how a message becomes a reply.
 //! 4. `pool`, `dial`, `backoff`, `connection`, `inbox`: the lines to NATS.
 //! 5. `held`, `resend`, `publish`: requests on their way out.
-//! 6. `backpressure`, `contract`: what the Router says.
+//! 6. `backpressure`: what the Router says of its load, as `router_contract` reads it.
 //!
 //! Invariant: a request that was handed to the client library is completed by the first of its
 //! reply, its connection's end and the server's refusal; one that was not is rejected. Nothing is
@@ -18,7 +18,6 @@ mod backoff;
 mod backpressure;
 mod classify;
 mod connection;
-mod contract;
 mod desk;
 mod dial;
 mod error;

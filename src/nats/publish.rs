@@ -6,10 +6,12 @@ use std::task::{Context, Poll};
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
 
 use super::connection::{Connection, Refusal};
-use super::contract;
 use super::held::Held;
 use crate::clock::Nanos;
 use crate::route::{Route, RouteKind};
+use crate::router_contract::{
+    DEADLINE, Decimal, TENANT_ID, TRACE_ID, TRACEPARENT, VERSION, outgoing_headers,
+};
 
 /// How an attempt to hand a request over ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +54,29 @@ pub(super) fn hand_over(
 
 /// The headers of a request; `None` when it has none, so that none are encoded.
 fn headers(held: &Held, route: &Route, now: Nanos) -> Option<HeaderMap> {
+    let request = &held.request;
+    let left = request.deadline.until(now).as_millis();
+    let left = Decimal::new(u64::try_from(left).unwrap_or(u64::MAX));
+    let tenant = request.tenant.as_deref();
     let mut map: Option<HeaderMap> = None;
-    contract::outgoing_headers(route, &held.request, now, |name, value| {
+    for (name, value) in outgoing_headers(request.headers(), tenant, route.contract, &left) {
         // The infallible conversions of async-nats panic. What the worker has checked is valid
         // here too; a header that is not is left out.
-        if let (Ok(name), Ok(value)) = (HeaderName::from_str(name), HeaderValue::from_str(value)) {
+        if let (Some(name), Ok(value)) = (header_name(name), HeaderValue::from_str(value)) {
             map.get_or_insert_default().append(name, value);
         }
-    });
+    }
     map
+}
+
+/// The name as the library wants it; the usual ones without an allocation.
+fn header_name(name: &str) -> Option<HeaderName> {
+    Some(match name {
+        VERSION => HeaderName::from_static(VERSION),
+        DEADLINE => HeaderName::from_static(DEADLINE),
+        TENANT_ID => HeaderName::from_static(TENANT_ID),
+        TRACE_ID => HeaderName::from_static(TRACE_ID),
+        TRACEPARENT => HeaderName::from_static(TRACEPARENT),
+        _ => HeaderName::from_str(name).ok()?,
+    })
 }

@@ -44,6 +44,8 @@ pub(super) struct Requester {
     pub(super) pool: Pool,
     pub(super) backpressure: Backpressure,
     pub(super) health: Arc<NatsHealth>,
+    /// First half of the trace ids of the requests that the room makes by itself.
+    pub(super) trace_seed: u64,
     pub(super) notices: UnboundedReceiver<Notice>,
     /// When a request that waits may have to be given up.
     pub(super) held_due: Nanos,
@@ -86,8 +88,12 @@ impl Requester {
         self.pool.held() < MAX_HELD && self.desk.links().iter().any(|link| link.waiting() > 0)
     }
 
-    /// Whether every request that was taken has been completed or has run out of time.
+    /// Whether every request that was taken has been completed or has run out of time, or nobody
+    /// waits for it.
     pub(super) fn is_idle(&self, now: Nanos) -> bool {
+        if self.desk.links().iter().all(UpstreamEnd::is_closed) {
+            return true;
+        }
         self.pool.held() == 0
             && self.desk.links().iter().all(|link| link.waiting() == 0)
             && !self.desk.outstanding.has_live(None, now)
@@ -302,14 +308,20 @@ impl Requester {
         if self.retire_due <= now {
             self.retire(now);
         }
-        if self.backpressure.due() <= now
-            && let Some(subject) = self.backpressure.tick(now)
-            && let Some(connection) = self.pool.choose(0)
-        {
-            connection.poll_status(cx, subject);
+        if self.backpressure.due() <= now && self.backpressure.tick(now) {
+            self.poll_backpressure(cx, now);
         }
         let held = u64::try_from(self.pool.held()).unwrap_or(u64::MAX);
         self.desk.metrics.held.set(held);
+    }
+
+    fn poll_backpressure(&mut self, cx: &mut Context<'_>, now: Nanos) {
+        if let Some(connection) = self.pool.choose(0) {
+            let trace_id = format!("{:016x}{:016x}", self.trace_seed, now.0);
+            for (subject, poll) in self.backpressure.polls(&trace_id) {
+                connection.poll_status(cx, subject, poll);
+            }
+        }
     }
 
     fn expire_held(&mut self, now: Nanos) {

@@ -34,7 +34,8 @@ const LARGE_TURN: usize = 16;
 /// Nanoseconds between two looks whether everything is finished, once told to stop.
 const STOP_LOOK_NS: u64 = 10_000_000;
 
-/// Serves the links on the calling thread until told to stop and everything is completed.
+/// Serves the links on the calling thread until told to stop and either everything is completed
+/// or its workers, who completed it as unknown, are gone.
 ///
 /// `links` are in the order of the workers' numbers. With a `duty` its worker is stepped here too,
 /// and its link is among `links`. A server that cannot be reached is not an error: `health` says
@@ -76,10 +77,11 @@ pub fn run(
             metrics,
             seed,
         ),
-        backpressure: Backpressure::new(settings.backpressure.clone(), admissions),
+        backpressure: Backpressure::new(settings.backpressure.clone(), &routes, admissions),
         settings,
         routes,
         health,
+        trace_seed: seed,
         notices,
         held_due: Nanos::NEVER,
         retire_due: Nanos::NEVER,
@@ -157,6 +159,7 @@ impl Room {
     /// One turn of everything on this thread; returns how much was done.
     fn turn(&mut self, cx: &mut Context<'_>) -> usize {
         let now = System.now();
+        self.requester.desk.metrics.turns.increment();
         let mut done = self.requester.receive(cx, now);
         if let Some(stepped) = &mut self.duty {
             done += stepped.duty.do_work();
@@ -167,13 +170,21 @@ impl Room {
     /// Whether it was told to stop and has nothing left to do.
     fn is_finished(&mut self) -> bool {
         self.is_stopping |= self.stop.is_set();
-        let duty_is_finished = self.duty.as_ref().is_none_or(|s| s.duty.finished());
-        self.is_stopping && duty_is_finished && self.requester.is_idle(System.now())
+        if !self.is_stopping {
+            return false;
+        }
+        match &self.duty {
+            // Its worker has completed everything.
+            Some(stepped) => stepped.duty.finished(),
+            None => self.requester.is_idle(System.now()),
+        }
     }
 
     /// Sleeps until something has come or is due.
     async fn sleep(&mut self) {
         let mut is_armed = false;
+        let metrics = Arc::clone(&self.requester.desk.metrics);
+        metrics.asleep.set(1);
         poll_fn(|cx| {
             // Whatever wakes the task after this is a reason to take a turn.
             if is_armed {
@@ -183,6 +194,7 @@ impl Room {
             self.arm(cx)
         })
         .await;
+        metrics.asleep.set(0);
         for link in self.requester.desk.links() {
             link.disarm();
         }

@@ -67,8 +67,10 @@ pub enum Notice {
     },
 }
 
-/// How many mails or notices may wait. Each session causes at most two of either.
-const CAPACITY: usize = 8192;
+/// How many mails or notices a session can cause: to attach, and to detach for two reasons at once.
+const EACH: usize = 3;
+/// How many besides: drain and stop.
+const BESIDES: usize = 2;
 
 struct Queues {
     mail: ArrayQueue<Mail>,
@@ -99,12 +101,14 @@ impl fmt::Debug for Mailbox {
     }
 }
 
-/// Makes both ends. `worker` rings the worker's bell, `control` the control thread's.
+/// Makes both ends, with room for everything that so many sessions at once can cause. `worker`
+/// rings the worker's bell, `control` the control thread's.
 #[must_use]
-pub fn mailbox(worker: Ringer, control: Ringer) -> (Post, Mailbox) {
+pub fn mailbox(worker: Ringer, control: Ringer, sessions: usize) -> (Post, Mailbox) {
+    let capacity = sessions.saturating_mul(EACH).saturating_add(BESIDES);
     let queues = Arc::new(Queues {
-        mail: ArrayQueue::new(CAPACITY),
-        notices: ArrayQueue::new(CAPACITY),
+        mail: ArrayQueue::new(capacity),
+        notices: ArrayQueue::new(capacity),
     });
     (
         Post {

@@ -200,6 +200,10 @@ fn harmless_text_is_not_found() {
             "let at = tokio::time::Instant::now();",
         ),
         (
+            "src/control/server.rs",
+            "use tokio::time::{Duration, Instant}; fn f() { Instant::now() }",
+        ),
+        (
             "src/worker/cycle.rs",
             "#[cfg(all(test, not(loom)))]\nmod tests {\n use std::time::Instant; fn f() { Instant::now(); }\n}",
         ),

@@ -1,7 +1,7 @@
 //! A gateway: the real binary in a directory of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use ipc_ringbuf::{Client, ClientBuilder, Code, Request};
@@ -25,6 +25,12 @@ impl Gateway {
     /// What it has written to standard error.
     pub(crate) fn log(&self) -> String {
         self.said.text()
+    }
+
+    /// Waits until it ends by itself; returns how, and what it has said.
+    pub(crate) fn wait(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().unwrap();
+        (status, self.said.all())
     }
 
     /// Open descriptors.

@@ -1,8 +1,13 @@
 //! Real processes for the tests, each ended with its guard.
 
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+
+pub(crate) mod admin;
 pub(crate) mod gateway;
 pub(crate) mod lines;
 pub(crate) mod process;
@@ -19,6 +24,14 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub(crate) fn signal(name: &str, pid: u32) {
     let status = Command::new("kill").args([name, &pid.to_string()]).status();
     assert!(status.unwrap().success());
+}
+
+/// A connection to a gateway's socket on which nothing has been said.
+pub(crate) fn seqpacket(path: &Path) -> OwnedFd {
+    let kind = SockType::SeqPacket;
+    let socket = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    connect(socket.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
+    socket
 }
 
 /// Looks until it is so; returns how long that took.

@@ -118,6 +118,8 @@ impl Session {
             .map_err(|_| AttachError::Protocol("it did not pass three descriptors"))?;
         let [memfd, page, eventfd] = fds;
         let layout = Layout::try_from(welcome.geometry).map_err(AttachError::Geometry)?;
+        sys::check_sealed(memfd.as_fd())?;
+        sys::check_sealed(page.as_fd())?;
         let region = Region::map(memfd.as_fd(), layout)?;
         let entries = layout.entries();
         Ok(Self {

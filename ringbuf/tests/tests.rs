@@ -1,0 +1,19 @@
+//! The tests of both ends of a session against each other, in one process.
+//!
+//! | module | what goes there |
+//! |---|---|
+//! | `support` | a client and the gateway's port for it |
+//! | `properties` | random operations against a simple model |
+//! | `hostile` | either side writes what it should not |
+//! | `two_threads` | both sides at full speed |
+#![cfg(not(loom))]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test and its helpers fail by panicking"
+)]
+
+mod hostile;
+mod properties;
+mod support;
+mod two_threads;

@@ -1,0 +1,130 @@
+//! Clients that come: accepted, asked who they are and what they want, and watched from then on.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ipc_ringbuf::error::EndReason;
+use ipc_ringbuf::handshake::{HELLO_BYTES, Refusal};
+use ipc_ringbuf::sys;
+use nix::sys::socket::{getsockopt, sockopt};
+use tokio::io::unix::AsyncFd;
+
+use super::attach::{self, Peer};
+use super::listener::Listener;
+use super::room::{Room, refusal};
+
+/// How long the listener rests when there are no descriptors left.
+const EXHAUSTED: Duration = Duration::from_millis(20);
+
+/// Accepts clients until the task is dropped.
+pub(super) async fn accept(room: Rc<RefCell<Room>>, listener: Listener) {
+    let Ok(watched) = listener.socket.try_clone().and_then(sys::watch_readable) else {
+        return;
+    };
+    loop {
+        let Ok(mut ready) = watched.readable().await else {
+            return;
+        };
+        match sys::accept(listener.socket.as_fd()) {
+            Ok(client) => {
+                tokio::task::spawn_local(greet(Rc::clone(&room), client));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+            Err(error) => {
+                room.borrow()
+                    .report
+                    .sources
+                    .control
+                    .accept_errors
+                    .increment();
+                if room.borrow_mut().may_log("accept", 0) {
+                    tracing::warn!(%error, "cannot accept a client");
+                }
+                tokio::time::sleep(EXHAUSTED).await;
+            }
+        }
+    }
+}
+
+async fn greet(room: Rc<RefCell<Room>>, client: OwnedFd) {
+    let peer = getsockopt(&client, sockopt::PeerCredentials).map(|credentials| Peer {
+        uid: credentials.uid(),
+        gid: credentials.gid(),
+        pid: credentials.pid(),
+    });
+    let result = match peer {
+        Ok(peer) => welcome(&room, &client, peer).await,
+        Err(error) => Err(refusal(EndReason::Overloaded, error)),
+    };
+    if let Err(refusal) = result {
+        let uid = peer.map_or(u32::MAX, |peer| peer.uid);
+        let mut room = room.borrow_mut();
+        room.report.sources.control.refuse(refusal.reason);
+        if room.may_log("refused", uid) {
+            tracing::info!(uid, reason = %refusal.reason, detail = %refusal.detail, "client refused");
+        }
+        sys::send_packet(client.as_fd(), &refusal.encode(), &[]).ok();
+    }
+}
+
+async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: Peer) -> Result<(), Refusal> {
+    let os = |error: io::Error| refusal(EndReason::Overloaded, error);
+    let pidfd = getsockopt(client, sockopt::PeerPidfd).ok();
+    attach::policy(&room.borrow().settings, peer)?;
+    let watched = client
+        .try_clone()
+        .and_then(sys::watch_readable)
+        .map_err(os)?;
+    hello_comes(room, &watched).await?;
+    let mut packet = [0; HELLO_BYTES + 1];
+    let bytes = sys::receive_plain(client.as_fd(), &mut packet);
+    let bytes = bytes
+        .ok()
+        .flatten()
+        .ok_or_else(|| refusal(EndReason::Protocol, "no hello"))?;
+    let hello = packet.get(..bytes).unwrap_or_default();
+    let id = room.borrow_mut().attach(hello, peer, client)?;
+    // From here on anything that is readable ends the session: bytes are not of the protocol.
+    let by_socket = tokio::task::spawn_local({
+        let room = Rc::clone(room);
+        async move {
+            let _gone = watched.readable().await;
+            room.borrow().detach(id, EndReason::Detached);
+        }
+    });
+    let by_process = tokio::task::spawn_local({
+        let room = Rc::clone(room);
+        async move {
+            match pidfd.map(sys::watch_readable) {
+                Some(Ok(pidfd)) => drop(pidfd.readable().await),
+                _ => std::future::pending().await,
+            }
+            room.borrow().detach(id, EndReason::PeerDied);
+        }
+    });
+    room.borrow_mut().watch(id, [by_socket, by_process]);
+    Ok(())
+}
+
+/// Waits for the hello, but not for ever, and not when too many others wait too.
+async fn hello_comes(room: &Rc<RefCell<Room>>, watched: &AsyncFd<OwnedFd>) -> Result<(), Refusal> {
+    let bound = room.borrow().settings.attach_timeout;
+    let evicted = room.borrow_mut().wait_for_hello();
+    let result = tokio::select! {
+        ready = tokio::time::timeout(bound, watched.readable()) => match ready {
+            Ok(Ok(mut ready)) => {
+                ready.clear_ready();
+                Ok(())
+            }
+            _ => Err(refusal(EndReason::Protocol, "no hello in time")),
+        },
+        () = evicted.notified() => {
+            Err(refusal(EndReason::Overloaded, "too many clients wait without saying hello"))
+        }
+    };
+    room.borrow_mut().no_longer_waits(&evicted);
+    result
+}

@@ -1,0 +1,421 @@
+//! The counters as the text that Prometheus reads. Names, units and meanings are listed in
+//! `docs/OPERATIONS.md`; a test holds the two to each other.
+
+use core::fmt;
+use std::sync::Arc;
+
+use ipc_ringbuf::entry::Code;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::control::ControlMetrics;
+use super::latency::Histogram;
+use super::nats::NatsMetrics;
+use super::worker::WorkerMetrics;
+
+/// Begins every name.
+const PREFIX: &str = "ipcgw";
+
+/// Whose counters are exported.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The workers', by number.
+    pub workers: Vec<Arc<WorkerMetrics>>,
+    /// The NATS room's; none when something else answers.
+    pub nats: Option<Arc<NatsMetrics>>,
+    /// The control room's.
+    pub control: Arc<ControlMetrics>,
+}
+
+impl Sources {
+    /// What `/metrics` answers: the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::with_prefix(PREFIX);
+        registry.register_collector(Box::new(self.clone()));
+        let mut text = String::new();
+        text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+impl Collector for Sources {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Out(encoder);
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        out.gauges(
+            "build",
+            "1; the label says which version runs",
+            [(version, 1)],
+        )?;
+        self.encode_workers(&mut out)?;
+        self.encode_control(&mut out)?;
+        self.nats
+            .as_ref()
+            .map_or(Ok(()), |nats| encode_nats(nats, &mut out))
+    }
+}
+
+impl Sources {
+    fn each(
+        &self,
+        value: impl Fn(&WorkerMetrics) -> u64,
+    ) -> Vec<([(&'static str, String); 1], u64)> {
+        let workers = self.workers.iter().enumerate();
+        workers
+            .map(|(number, metrics)| ([("worker", number.to_string())], value(metrics)))
+            .collect()
+    }
+
+    fn encode_workers(&self, out: &mut Out<'_>) -> fmt::Result {
+        let w = |value: fn(&WorkerMetrics) -> u64| self.each(value);
+        out.counters(
+            "accepted",
+            "Requests taken from a ring",
+            w(|m| m.accepted.get()),
+        )?;
+        let completions = Code::ALL.iter().map(|&code| {
+            let labels = [("outcome", code.outcome().name()), ("code", code.name())];
+            let total = self.workers.iter().map(|m| m.completions(code)).sum();
+            (labels, total)
+        });
+        out.counters(
+            "completions",
+            "Completions by outcome and code",
+            completions,
+        )?;
+        out.counters(
+            "abandoned",
+            "Requests whose session ended before their completion",
+            w(|m| m.abandoned.get()),
+        )?;
+        out.gauges(
+            "in_flight",
+            "Requests accepted and not completed",
+            w(|m| m.in_flight.get()),
+        )?;
+        out.gauges("sessions", "Sessions served", w(|m| m.sessions.get()))?;
+        out.counters(
+            "late_replies",
+            "Answers to a worker for requests that had timed out or whose session had ended",
+            w(|m| m.late_replies.get()),
+        )?;
+        out.counters(
+            "ring_violations",
+            "Sessions ended because their rings held impossible values",
+            w(|m| m.ring_violations.get()),
+        )?;
+        out.counters(
+            "client_wakes",
+            "Times that a client had to be woken",
+            w(|m| m.client_wakes.get()),
+        )?;
+        out.counters(
+            "worker_sleeps",
+            "Times that a worker went to sleep",
+            w(|m| m.sleeps.get()),
+        )?;
+        out.counters("worker_cycles", "Duty cycles", w(|m| m.cycles.get()))?;
+        let all = |pick: fn(&WorkerMetrics) -> &Histogram| {
+            self.workers
+                .iter()
+                .map(move |m| pick(m))
+                .collect::<Vec<_>>()
+        };
+        out.histogram(
+            "ring_wait",
+            "Time from submission to acceptance, as the client claims",
+            &all(|m| &m.ring_wait),
+        )?;
+        out.histogram(
+            "upstream",
+            "Time from acceptance to completion",
+            &all(|m| &m.upstream),
+        )
+    }
+
+    fn encode_control(&self, out: &mut Out<'_>) -> fmt::Result {
+        let control = &self.control;
+        out.counter("attached", "Clients attached", control.attached.get())?;
+        let refused = control.refused();
+        out.counters(
+            "refused",
+            "Clients refused, by reason",
+            refused.map(|(reason, count)| ([("reason", reason.name())], count)),
+        )?;
+        let ended = control.ended();
+        out.counters(
+            "sessions_ended",
+            "Sessions ended, by reason",
+            ended.map(|(reason, count)| ([("reason", reason.name())], count)),
+        )?;
+        out.gauge(
+            "pending_clients",
+            "Clients connected that have not said what they want",
+            control.pending.get(),
+        )?;
+        out.counter(
+            "evicted_clients",
+            "Clients dropped before they said what they want, because too many others waited",
+            control.evicted.get(),
+        )?;
+        out.counter(
+            "accept_errors",
+            "Failures to accept a client",
+            control.accept_errors.get(),
+        )?;
+        out.counter(
+            "log_suppressed",
+            "Log lines about clients left out because there were too many",
+            control.log_suppressed.get(),
+        )?;
+        out.gauge(
+            "draining",
+            "1 while draining, else 0",
+            control.draining.get(),
+        )
+    }
+}
+
+fn encode_nats(nats: &NatsMetrics, out: &mut Out<'_>) -> fmt::Result {
+    out.gauge(
+        "nats_connected",
+        "Connections that are up",
+        nats.connected.get(),
+    )?;
+    out.counter("nats_connects", "Connections made", nats.connects.get())?;
+    out.counter(
+        "nats_connect_failures",
+        "Attempts to connect that failed",
+        nats.connect_failures.get(),
+    )?;
+    out.counter(
+        "nats_disconnects",
+        "Connections lost",
+        nats.disconnects.get(),
+    )?;
+    out.counter(
+        "nats_lame_ducks",
+        "Notices that a server is about to end",
+        nats.lame_ducks.get(),
+    )?;
+    let errors = [
+        ([("kind", "permission")], nats.errors_permission.get()),
+        ([("kind", "authorization")], nats.errors_authorization.get()),
+        ([("kind", "other")], nats.errors_other.get()),
+    ];
+    out.counters("nats_errors", "Errors from the server, by kind", errors)?;
+    out.gauge(
+        "nats_held",
+        "Requests that wait for a connection or for room in one",
+        nats.held.get(),
+    )?;
+    out.counter(
+        "nats_published",
+        "Requests handed to a connection, re-sends included",
+        nats.published.get(),
+    )?;
+    out.counter(
+        "nats_replies",
+        "Messages to a reply inbox that completed a request",
+        nats.replies.get(),
+    )?;
+    let unmatched = [
+        ([("reason", "forged")], nats.unmatched_forged.get()),
+        ([("reason", "late")], nats.unmatched_late.get()),
+        ([("reason", "duplicate")], nats.unmatched_duplicate.get()),
+    ];
+    out.counters(
+        "unmatched_replies",
+        "Messages to a reply inbox that completed nothing, by reason",
+        unmatched,
+    )?;
+    out.counter(
+        "pubacks_ignored",
+        "PubAcks ignored because the route waits for a reply",
+        nats.pubacks_ignored.get(),
+    )?;
+    out.counter(
+        "reply_headers_dropped",
+        "Reply headers left out because they break the rules of a header block",
+        nats.reply_headers_dropped.get(),
+    )?;
+    out.counter(
+        "replies_too_large",
+        "Replies larger than their route allows",
+        nats.replies_too_large.get(),
+    )?;
+    out.counter(
+        "nats_inbox_overflows",
+        "Messages that the client library dropped because the inbox queue was full",
+        nats.inbox_overflows.get(),
+    )?;
+    out.counter(
+        "answers_refused",
+        "Answers that a worker's queue had no room for; always 0, or the books do not balance",
+        nats.answers_refused.get(),
+    )?;
+    out.counter("resent", "Requests that were sent again", nats.resent.get())?;
+    out.counter(
+        "resend_budget_exhausted",
+        "Requests that would have been sent again but for the budget",
+        nats.resend_budget_exhausted.get(),
+    )?;
+    let statuses = [
+        ([("understood", "yes")], nats.backpressure_statuses.get()),
+        ([("understood", "no")], nats.backpressure_unreadable.get()),
+    ];
+    out.counters(
+        "backpressure_statuses",
+        "Messages about the Router's load, by whether they could be understood",
+        statuses,
+    )
+}
+
+/// Writes one family after the other.
+struct Out<'a>(DescriptorEncoder<'a>);
+
+impl Out<'_> {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        metric.encode_gauge(&value)
+    }
+
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in samples {
+            metric
+                .encode_family(&labels)?
+                .encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in samples {
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    /// One histogram of several sources, in seconds.
+    fn histogram(&mut self, name: &str, help: &str, sources: &[&Histogram]) -> fmt::Result {
+        let unit = Unit::Seconds;
+        let mut metric =
+            self.0
+                .encode_descriptor(name, help, Some(&unit), MetricType::Histogram)?;
+        let mut buckets: Vec<(f64, u64)> = Vec::new();
+        for source in sources {
+            for (at, (bound, count)) in source.buckets().enumerate() {
+                match buckets.get_mut(at) {
+                    Some((_, total)) => *total += count,
+                    None => buckets.push((bound.map_or(f64::INFINITY, seconds), count)),
+                }
+            }
+        }
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum = sources.iter().map(|source| source.sum_ns()).sum();
+        metric.encode_histogram::<NoLabelSet>(seconds(sum), count, &buckets, None)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a dashboard needs no more")]
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn sources() -> Sources {
+        Sources {
+            workers: vec![Arc::default(), Arc::default()],
+            nats: Some(Arc::default()),
+            control: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn the_text_ends_as_the_format_asks_and_sums_the_workers_histograms() {
+        let sources = sources();
+        for worker in &sources.workers {
+            worker.upstream.record(1_000_000);
+            worker.accepted.add(2);
+            worker.completed(Code::Ok);
+        }
+        let text = sources.text().unwrap();
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        for line in [
+            r#"ipcgw_accepted_total{worker="1"} 2"#,
+            r#"ipcgw_completions_total{outcome="answered",code="OK"} 2"#,
+            "ipcgw_upstream_seconds_count 2",
+            r#"ipcgw_upstream_seconds_bucket{le="+Inf"} 2"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_operators_document_lists_what_is_exported_and_nothing_else() {
+        let text = sources().text().unwrap();
+        let kinds: BTreeSet<(&str, &str)> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+            .collect();
+        let document = include_str!("../../docs/OPERATIONS.md");
+        let listed: BTreeSet<(&str, &str)> = document
+            .lines()
+            .filter_map(|line| {
+                let mut cells = line.split('|').map(str::trim);
+                let name = cells
+                    .nth(1)?
+                    .strip_prefix("`ipcgw_")?
+                    .split(['`', '{'])
+                    .next()?;
+                let kind = cells.next()?;
+                let name = if kind == "counter" {
+                    name.strip_suffix("_total")?
+                } else {
+                    name
+                };
+                Some((name, kind))
+            })
+            .collect();
+        let bare: BTreeSet<(&str, &str)> = kinds
+            .iter()
+            .map(|(name, kind)| (name.strip_prefix("ipcgw_").unwrap(), *kind))
+            .collect();
+        assert_eq!(bare, listed);
+    }
+}

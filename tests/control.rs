@@ -1,0 +1,257 @@
+//! The control room: ends, quotas, readiness, what is counted, clients that say nothing.
+
+use std::collections::HashMap;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use ipc_ringbuf::{AttachError, Client, ClientBuilder, Code, EndReason, Outcome, Request};
+
+use crate::support::admin::{get, metric};
+use crate::support::gateway::{Gateway, attach, connected, start, start_configured};
+use crate::support::router::Router;
+use crate::support::server::Server;
+use crate::support::{SOON, decide, eventually, signal};
+
+/// Submits so many requests with marks from `first`.
+fn submit(client: &mut Client, first: u64, count: u64) {
+    for mark in first..first + count {
+        let body = decide(&mark.to_string(), 256);
+        let request = Request::to("decide").payload(&body).user_data(mark);
+        client.submit(request).unwrap();
+    }
+    client.flush();
+}
+
+/// Takes so many completions; returns how many there were of each code.
+fn take(client: &mut Client, count: u64) -> HashMap<Code, u64> {
+    let mut codes = HashMap::new();
+    for _ in 0..count {
+        let completion = client.wait(SOON).expect("a completion for each request");
+        *codes.entry(completion.code()).or_default() += 1;
+    }
+    codes
+}
+
+#[test]
+fn sigterm_finishes_what_is_in_flight_and_refuses_what_is_new() {
+    let server = Server::start();
+    let gateway = connected(&server);
+    let router = Router::start(&server, &["--delay", "400ms"]);
+    let mut client = attach(&gateway);
+    submit(&mut client, 0, 50);
+    eventually("the Router has them", || router.log().len() == 50);
+    signal("-TERM", gateway.pid());
+    eventually("draining is said", || get(&gateway, "/readyz").0 == 503);
+    let (_, reason) = get(&gateway, "/readyz");
+    assert!(reason.contains("draining"), "{reason}");
+    assert_eq!(get(&gateway, "/livez").0, 200);
+    submit(&mut client, 50, 3);
+    let refused = ClientBuilder::new().socket(&gateway.socket).connect();
+    let refused = refused.err().map(|error| error.to_string());
+    let codes = take(&mut client, 53);
+    assert_eq!(codes.get(&Code::Ok), Some(&50), "{codes:?}");
+    assert_eq!(codes.get(&Code::Draining), Some(&3), "{codes:?}");
+    let refused = refused.expect("no new session while draining");
+    assert!(refused.contains("shutting down"), "{refused}");
+    let (status, _) = gateway.wait();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_drain_that_takes_too_long_ends_as_unknown() {
+    let server = Server::start();
+    let text = "[control]\ndrain_timeout = \"300ms\"\n";
+    let gateway = start_configured(text, &["--nats", &server.url()]);
+    let _router = Router::start(&server, &["--silent-rate", "1"]);
+    let mut client = attach(&gateway);
+    crate::support::gateway::until_connected(&mut client);
+    submit(&mut client, 0, 10);
+    eventually("they are in flight", || {
+        metric(&gateway, "ipcgw_in_flight", "") == 10
+    });
+    signal("-TERM", gateway.pid());
+    let told = Instant::now();
+    for _ in 0..10 {
+        let completion = client.wait(SOON).unwrap();
+        assert_eq!(
+            completion.outcome(),
+            Outcome::Unknown,
+            "{}",
+            completion.code()
+        );
+    }
+    let (status, _) = gateway.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(
+        told.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        told.elapsed()
+    );
+}
+
+#[test]
+fn a_second_signal_ends_at_once_and_the_client_completes_what_it_has() {
+    let server = Server::start();
+    let gateway = connected(&server);
+    let _router = Router::start(&server, &["--silent-rate", "1"]);
+    let mut client = attach(&gateway);
+    submit(&mut client, 0, 20);
+    eventually("they are in flight", || {
+        metric(&gateway, "ipcgw_in_flight", "") == 20
+    });
+    signal("-TERM", gateway.pid());
+    eventually("draining is said", || get(&gateway, "/readyz").0 == 503);
+    let told = Instant::now();
+    signal("-TERM", gateway.pid());
+    let (status, _) = gateway.wait();
+    assert!(
+        told.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        told.elapsed()
+    );
+    assert_eq!(status.code(), Some(0));
+    for _ in 0..20 {
+        assert_eq!(client.wait(SOON).unwrap().outcome(), Outcome::Unknown);
+    }
+}
+
+#[test]
+fn readiness_follows_the_connection_to_nats() {
+    let mut server = Server::start();
+    let gateway = connected(&server);
+    let health = |gateway: &Gateway| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ipc-gateway"));
+        command.arg("health").arg("--socket").arg(&gateway.socket);
+        let output = command.output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    assert_eq!(health(&gateway), (Some(0), "ready\n".to_owned()));
+    server.kill();
+    eventually("not ready", || get(&gateway, "/readyz").0 == 503);
+    let (code, line) = health(&gateway);
+    assert_eq!(code, Some(1));
+    assert!(
+        line.starts_with("alive, not ready: not connected to NATS"),
+        "{line}"
+    );
+    server.restart();
+    let took = eventually("ready again", || get(&gateway, "/readyz").0 == 200);
+    println!("ready {took:?} after the restart");
+}
+
+fn refusal(gateway: &Gateway, builder: ClientBuilder) -> (EndReason, String) {
+    let error = builder.socket(&gateway.socket).connect().unwrap_err();
+    let text = error.to_string();
+    let AttachError::Refused { reason, detail } = error else {
+        unreachable!("{text}");
+    };
+    (reason, detail)
+}
+
+#[test]
+fn quotas_refuse_with_a_reason_that_names_the_limit() {
+    let text = "[control]\nmax_sessions = 3\n[control.quota]\nsessions = 2\nmemory = \"4MiB\"\n";
+    let gateway = start_configured(text, &["--upstream", "loopback"]);
+    let one = attach(&gateway);
+    let large = ClientBuilder::new().entries(4096).message_size(64 * 1024);
+    let (reason, detail) = refusal(&gateway, large);
+    assert_eq!(reason, EndReason::AttachQuota);
+    assert!(detail.contains("4194304 bytes"), "{detail}");
+    let two = attach(&gateway);
+    let (reason, detail) = refusal(&gateway, ClientBuilder::new());
+    assert_eq!(reason, EndReason::AttachQuota);
+    assert!(detail.contains("2 sessions"), "{detail}");
+    assert_eq!(metric(&gateway, "ipcgw_refused_total", "ATTACH_QUOTA"), 2);
+    let (_, sessions) = get(&gateway, "/sessions");
+    let sessions: serde_json::Value = serde_json::from_str(&sessions).unwrap();
+    let pids: Vec<_> = sessions
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["pid"])
+        .collect();
+    assert_eq!(pids, [std::process::id(), std::process::id()]);
+    drop((one, two));
+    eventually("both have gone", || get(&gateway, "/sessions").1 == "[]");
+    drop(attach(&gateway));
+}
+
+#[test]
+fn silent_connections_do_not_keep_others_out_and_are_dropped_in_time() {
+    let text = "[control]\nattach_timeout = \"500ms\"\n";
+    let gateway = start_configured(text, &["--upstream", "loopback"]);
+    let silent: Vec<_> = (0..500)
+        .map(|_| crate::support::seqpacket(&gateway.socket))
+        .collect();
+    let started = Instant::now();
+    let mut client = attach(&gateway);
+    let request = Request::to("decide").payload(b"x");
+    assert_eq!(client.call(request).unwrap().code(), Code::Ok);
+    println!(
+        "attached and answered in {:?} beside 500 silent clients",
+        started.elapsed()
+    );
+    assert!(started.elapsed() < Duration::from_secs(1));
+    eventually("the silent ones are dropped", || {
+        metric(&gateway, "ipcgw_pending_clients", "") == 0
+    });
+    let dropped = metric(&gateway, "ipcgw_refused_total", "PROTOCOL")
+        + metric(&gateway, "ipcgw_refused_total", "OVERLOADED");
+    assert_eq!(dropped, 500);
+    assert!(metric(&gateway, "ipcgw_log_suppressed_total", "") > 0);
+    assert!(gateway.log().lines().count() < 100, "{}", gateway.log());
+    drop(silent);
+}
+
+#[test]
+fn late_and_repeated_replies_are_counted_one_by_one() {
+    let server = Server::start();
+    let gateway = connected(&server);
+    let unmatched = |reason| metric(&gateway, "ipcgw_unmatched_replies_total", reason);
+    let mut client = attach(&gateway);
+    let before = metric(&gateway, "ipcgw_accepted_total", "");
+    let router = Router::start(&server, &["--duplicate", "2"]);
+    submit(&mut client, 0, 100);
+    assert_eq!(take(&mut client, 100), HashMap::from([(Code::Ok, 100)]));
+    eventually("each repeated reply is counted", || {
+        unmatched("late") + unmatched("duplicate") == 200
+    });
+    drop(router);
+    let _router = Router::start(&server, &["--late", "300ms"]);
+    for mark in 0..50 {
+        let body = decide(&mark.to_string(), 256);
+        let timeout = Duration::from_millis(100);
+        client
+            .submit(Request::to("decide").payload(&body).timeout(timeout))
+            .unwrap();
+    }
+    assert_eq!(take(&mut client, 50), HashMap::from([(Code::Timeout, 50)]));
+    eventually("each late reply is counted", || {
+        let late = metric(&gateway, "ipcgw_late_replies_total", "");
+        late + unmatched("late") + unmatched("duplicate") == 250
+    });
+    // The books balance.
+    assert_eq!(metric(&gateway, "ipcgw_accepted_total", "") - before, 150);
+    assert_eq!(metric(&gateway, "ipcgw_in_flight", ""), 0);
+    assert_eq!(
+        metric(&gateway, "ipcgw_completions_total", ""),
+        metric(&gateway, "ipcgw_accepted_total", "")
+    );
+}
+
+#[test]
+fn the_admin_server_says_what_it_does_not_know_and_serves_many() {
+    let gateway = start(&["--upstream", "loopback"]);
+    assert_eq!(get(&gateway, "/nothing").0, 404);
+    let socket = gateway.socket.with_file_name("admin.sock");
+    // Connections that ask nothing do not silence it, as long as they leave one free.
+    let idle: Vec<_> = (0..60)
+        .map(|_| UnixStream::connect(&socket).unwrap())
+        .collect();
+    assert_eq!(get(&gateway, "/livez").0, 200);
+    drop(idle);
+}

@@ -1,0 +1,38 @@
+//! Questions to a gateway's admin server.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
+use super::SOON;
+use super::gateway::Gateway;
+
+/// The status and the body of the answer.
+pub(crate) fn get(gateway: &Gateway, path: &str) -> (u16, String) {
+    let socket = gateway.socket.with_file_name("admin.sock");
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+/// The sum of all samples of a counter or gauge whose labels contain `labels`.
+pub(crate) fn metric(gateway: &Gateway, name: &str, labels: &str) -> u64 {
+    let (status, text) = get(gateway, "/metrics");
+    assert_eq!(status, 200);
+    let samples = text.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let (found, given) = series.split_once('{').unwrap_or((series, ""));
+        (found == name && given.contains(labels)).then(|| value.parse::<u64>().unwrap())
+    });
+    let samples: Vec<u64> = samples.collect();
+    assert!(!samples.is_empty(), "{name} is not in\n{text}");
+    samples.iter().sum()
+}

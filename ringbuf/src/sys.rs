@@ -314,6 +314,11 @@ pub fn connect_seqpacket(path: &Path, timeout: Duration) -> io::Result<OwnedFd> 
     Ok(fd)
 }
 
+/// Whether connecting failed because the listening socket is not a `SOCK_SEQPACKET` one.
+pub(crate) fn is_other_socket_type(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EPROTOTYPE)
+}
+
 /// Accepts a connection; the new socket is non-blocking.
 ///
 /// # Errors

@@ -263,6 +263,7 @@ impl Session {
     }
 
     /// The control socket.
+    #[cfg(feature = "tokio")]
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

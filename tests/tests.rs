@@ -9,6 +9,7 @@
 //! | `timeouts` | a Router that is silent, late or repeats itself |
 //! | `jetstream` | streams that capture a subject; publish and stream routes |
 //! | `crash` | clients that are killed |
+//! | `bench` | `ipc-gateway bench`: what it reports, and how it ends |
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,6 +17,7 @@
     reason = "a test and its helpers fail by panicking"
 )]
 
+mod bench;
 mod crash;
 mod jetstream;
 mod load;

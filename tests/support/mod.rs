@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+pub(crate) mod bench;
 pub(crate) mod gateway;
 pub(crate) mod lines;
 pub(crate) mod process;

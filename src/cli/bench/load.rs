@@ -85,16 +85,20 @@ impl Load<'_> {
 
     fn run_open(&mut self, end: Nanos, pace: &mut Pace) {
         loop {
-            let now = System.now();
-            if now >= end || !self.goes_on() {
+            if !self.goes_on() {
                 return;
             }
-            let latest = now.min(Nanos(end.0 - 1));
+            let now = System.now();
+            let latest = now.min(Nanos(end.0.saturating_sub(1)));
             while pace.due() <= latest && self.client.outstanding() < self.window {
                 if !self.submit(pace.due()) {
                     break;
                 }
                 pace.advance();
+            }
+            // Only now, so that what came due during the last rest is sent.
+            if now >= end {
+                return;
             }
             let full = self.client.outstanding() >= self.window;
             let due = if full { end } else { pace.due().min(end) };

@@ -125,24 +125,16 @@ impl<'a> Report<'a> {
         }
         write!(text, "latency    ")?;
         for (_, name, part) in QUANTILES {
-            write!(text, " {name} {} ", Time(tally.quantile(part)))?;
+            write!(text, " {name} {},", Time(tally.quantile(part)))?;
         }
         writeln!(text, " max {}", Time(tally.longest()))?;
-        write!(text, "outcomes   ")?;
-        for outcome in Outcome::ALL {
-            write!(
-                text,
-                " {} {} ",
-                outcome.name(),
-                Grouped(self.outcome(outcome))
-            )?;
-        }
-        writeln!(text)?;
-        write!(text, "codes      ")?;
-        for (code, count) in tally.codes() {
-            write!(text, " {code} {} ", Grouped(count))?;
-        }
-        Ok(())
+        let outcomes = Outcome::ALL.map(|of| format!("{of} {}", Grouped(self.outcome(of))));
+        writeln!(text, "outcomes    {}", outcomes.join(", "))?;
+        let codes: Vec<_> = tally
+            .codes()
+            .map(|(code, count)| format!("{code} {}", Grouped(count)))
+            .collect();
+        write!(text, "codes       {}", codes.join(", "))
     }
 }
 

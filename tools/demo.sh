@@ -31,8 +31,7 @@ readonly REQUEST='{"tenant_id":"acme","request_id":"demo-1","task":{"type":"chat
 readonly START=15 END=5
 readonly bin="${CARGO_TARGET_DIR:-target}/release"
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/ipcgw-demo.XXXXXX")
-readonly work
+work=
 groups=()
 
 say() { printf 'demo: %s\n' "$*"; }
@@ -100,7 +99,7 @@ clean_up() {
     done
   done
   wait 2>/dev/null || true
-  rm -rf "$work"
+  if [[ -n $work ]]; then rm -rf "$work"; fi
   if ((code == 130 || code == 143)); then
     printf '\ndemo: interrupted; everything has been ended\n' >&2
   fi
@@ -109,6 +108,8 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+work=$(mktemp -d "${TMPDIR:-/tmp}/ipcgw-demo.XXXXXX")
+readonly work
 
 say "finding nats-server"
 run ./tools/setup.sh >"$work/server-path" || die setup "tools/setup.sh has failed"

@@ -10,6 +10,7 @@
 //! | `jetstream` | streams that capture a subject; publish and stream routes |
 //! | `crash` | clients that are killed |
 //! | `control` | ends, quotas, readiness, counters, clients that say nothing |
+//! | `bench` | `ipc-gateway bench`: what it reports, and how it ends |
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,6 +18,7 @@
     reason = "a test and its helpers fail by panicking"
 )]
 
+mod bench;
 mod control;
 mod crash;
 mod jetstream;

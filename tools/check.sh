@@ -19,6 +19,7 @@ step "format"
 cargo fmt --all --check
 
 step "clippy"
+cargo clippy -p ipc-ringbuf -- -D warnings
 cargo clippy --workspace --all-targets --all-features -- -D warnings
 
 for server in "$NATS_SERVER_2_9" "$NATS_SERVER_2_14"; do

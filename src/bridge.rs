@@ -19,6 +19,7 @@ use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 pub use ipc_ringbuf::entry::{Code, Outcome};
+pub use ipc_ringbuf::headers;
 use ipc_ringbuf::primitive::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::clock::Nanos;

@@ -9,6 +9,11 @@
 //! | `timeouts` | a Router that is silent, late or repeats itself |
 //! | `jetstream` | streams that capture a subject; publish and stream routes |
 //! | `crash` | clients that are killed |
+//! | `exit_codes` | what goes wrong before a request is sent: one line and the documented code |
+//! | `clients` | each handle of the client library, and a gateway that ends under it |
+//! | `bad_input` | sizes, routes, headers, descriptors, payloads, tenants and deadlines as no good client sends them |
+//! | `contract` | the rules of a decide request: Router and builder refuse the same |
+//! | `protocol` | `docs/PROTOCOL.md`: its numbers are the code's, and a client written from it works |
 //! | `control` | ends, quotas, readiness, counters, clients that say nothing |
 //! | `bench` | `ipc-gateway bench`: what it reports, and how it ends |
 #![expect(
@@ -18,12 +23,17 @@
     reason = "a test and its helpers fail by panicking"
 )]
 
+mod bad_input;
 mod bench;
+mod clients;
+mod contract;
 mod control;
 mod crash;
+mod exit_codes;
 mod jetstream;
 mod load;
 mod outage;
+mod protocol;
 mod serve;
 mod support;
 mod timeouts;

@@ -3,6 +3,8 @@
 use core::fmt;
 use std::io;
 
+use crate::layout::WIRE_VERSION;
+
 /// The other process broke the protocol of shared memory. The session cannot be trusted any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -109,6 +111,22 @@ impl EndReason {
             .find(|reason| *reason as u16 == number)
     }
 
+    /// What a client can do about it.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Detached | Self::PeerDied | Self::SlowClient => "attach again",
+            Self::RingCorrupt | Self::Protocol => "this is a fault of the client",
+            Self::UidDenied => "run as a user that the gateway's policies admit",
+            Self::Version => "install client and gateway of the same release",
+            Self::AttachQuota => {
+                "close other sessions, or ask for fewer entries or smaller messages"
+            }
+            Self::Overloaded | Self::Draining => "try again later",
+            Self::Geometry => "ask for fewer entries or smaller messages",
+        }
+    }
+
     /// The upper-case name used in logs.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -188,13 +206,23 @@ impl fmt::Display for AttachError {
             Self::ServerNotTrusted { uid } => {
                 write!(
                     f,
-                    "the gateway at this socket runs as user {uid}, who is not trusted"
+                    "the gateway at this socket runs as user {uid}, who is neither root nor this \
+                     user: name the socket of a gateway that can be trusted"
                 )
             }
-            Self::Refused { reason, detail } => write!(f, "gateway refused: {reason}: {detail}"),
+            Self::Refused { reason, detail } => {
+                let advice = reason.advice();
+                write!(f, "gateway refused: {reason}: {detail}: {advice}")
+            }
             Self::Geometry(error) => error.fmt(f),
-            Self::Protocol(what) => write!(f, "not an ipc-gateway of wire version 1: {what}"),
-            Self::Timeout => f.write_str("the gateway did not answer in time"),
+            Self::Protocol(what) => write!(
+                f,
+                "not an ipc-gateway of wire version {WIRE_VERSION}: {what}: name the socket of one, \
+                 or install client and gateway of the same release"
+            ),
+            Self::Timeout => f.write_str(
+                "the gateway did not answer in time: it is stopped or overloaded, see its log",
+            ),
             Self::Io(error) => error.fmt(f),
         }
     }
@@ -216,11 +244,5 @@ impl From<io::Error> for AttachError {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Timeout,
             _ => Self::Io(error),
         }
-    }
-}
-
-impl From<nix::Error> for AttachError {
-    fn from(error: nix::Error) -> Self {
-        io::Error::from(error).into()
     }
 }

@@ -15,6 +15,7 @@ use crate::entry::{DESCRIPTOR_WORDS, Words};
 use crate::layout::{Layout, Line, REGION_MAGIC, Ring, WIRE_VERSION};
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
 use crate::spsc::RingMemory;
+use crate::sys;
 
 /// A mapped region. Unmapped when the last owner is dropped.
 #[derive(Debug)]
@@ -30,8 +31,7 @@ impl Region {
     /// The operating system's, or `InvalidData` when the memory is smaller than the layout: access
     /// past its end would kill the process.
     pub fn map(memfd: BorrowedFd<'_>, layout: Layout) -> io::Result<Arc<Self>> {
-        let size = nix::sys::stat::fstat(memfd)?.st_size;
-        if u64::try_from(size).unwrap_or(0) < layout.region_bytes() {
+        if sys::file_size(memfd)? < layout.region_bytes() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "region is smaller than its geometry says",

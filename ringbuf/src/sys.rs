@@ -70,6 +70,15 @@ fn unsealed_memfd(name: &str, bytes: u64) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// The length of a file, in bytes.
+///
+/// # Errors
+/// The operating system's.
+pub(crate) fn file_size(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let size = nix::sys::stat::fstat(fd)?.st_size;
+    u64::try_from(size).map_err(io::Error::other)
+}
+
 /// Checks that nobody can shrink a memory file: a mapping of it could vanish, and the next access
 /// would kill the process.
 ///
@@ -130,7 +139,7 @@ impl BellPage {
     /// # Errors
     /// The operating system's, or `InvalidData` when it is too small.
     pub fn open(fd: BorrowedFd<'_>) -> io::Result<Self> {
-        if nix::sys::stat::fstat(fd)?.st_size < i64::from(PAGE) {
+        if file_size(fd)? < u64::from(PAGE) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "bell page is too small",
@@ -303,6 +312,11 @@ pub fn connect_seqpacket(path: &Path, timeout: Duration) -> io::Result<OwnedFd> 
     setsockopt(&fd, sockopt::SendTimeout, &bound)?;
     connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
     Ok(fd)
+}
+
+/// Whether connecting failed because the listening socket is not a `SOCK_SEQPACKET` one.
+pub(crate) fn is_other_socket_type(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EPROTOTYPE)
 }
 
 /// Accepts a connection; the new socket is non-blocking.

@@ -139,7 +139,7 @@ pub struct CheckConfigArgs {
   ipc-gateway call --route audit --header trace_id=7 @event.json
   date | ipc-gateway call --timeout 250ms -
 
-Exit codes: 0 all ANSWERED/OK, 1 otherwise, 2 usage, 69 gateway not reachable.")]
+Exit codes: 0 all ANSWERED/OK, 1 otherwise, 2 usage, 69 gateway not reachable, 77 not permitted.")]
 pub struct CallArgs {
     /// Socket of the gateway [env: IPC_GATEWAY_SOCKET] [default: as for serve].
     #[arg(long, value_name = "PATH")]

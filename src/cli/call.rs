@@ -41,7 +41,7 @@ pub fn run(args: &CallArgs) -> ExitCode {
             .into(),
         Err(error) => {
             complain(&error);
-            Exit::Unavailable.into()
+            Exit::from(&error).into()
         }
     }
 }

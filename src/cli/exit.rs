@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use ipc_ringbuf::{AttachError, EndReason};
+
 use crate::config::ConfigError;
 
 /// Why the program ends.
@@ -44,6 +46,20 @@ pub enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+impl From<&AttachError> for Exit {
+    fn from(error: &AttachError) -> Self {
+        match error {
+            AttachError::Permission { .. }
+            | AttachError::ServerNotTrusted { .. }
+            | AttachError::Refused {
+                reason: EndReason::UidDenied,
+                ..
+            } => Self::NoPermission,
+            _ => Self::Unavailable,
+        }
     }
 }
 

@@ -252,7 +252,8 @@ impl Room {
     }
 
     /// Takes down what was made for a session. Its memory is given back although the client may
-    /// still hold it.
+    /// still hold it; not at the gateway's own end, when the client may still read what was
+    /// completed and the memory is the client's alone afterwards.
     fn end(&mut self, session: u32, reason: EndReason) {
         let Some(live) = self.live.remove(&session) else {
             return;
@@ -261,7 +262,9 @@ impl Room {
             watcher.abort();
         }
         sys::send_packet(live.socket.as_fd(), &farewell(reason), &[]).ok();
-        if let Err(error) = sys::punch_hole(live.memfd.as_fd(), live.bytes) {
+        if reason != EndReason::Draining
+            && let Err(error) = sys::punch_hole(live.memfd.as_fd(), live.bytes)
+        {
             tracing::warn!(session, %error, "cannot give a session's memory back");
         }
         self.report.ended(session);

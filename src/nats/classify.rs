@@ -3,7 +3,7 @@
 use async_nats::{HeaderMap, Message, StatusCode};
 use bytes::Bytes;
 
-use crate::bridge::{Code, Reply, Token};
+use crate::bridge::{Code, Reply, Token, headers};
 use crate::metrics::nats::NatsMetrics;
 use crate::route::{Route, RouteKind};
 use crate::router_contract::{self, Verdict};
@@ -62,8 +62,8 @@ fn flatten(map: &HeaderMap, metrics: &NatsMetrics) -> Bytes {
     for (name, values) in map.iter() {
         for value in values {
             let before = block.len();
-            let fits = count < ipc_ringbuf::headers::MAX_HEADERS
-                && ipc_ringbuf::headers::encode(name.as_ref(), value.as_str(), &mut block).is_ok();
+            let fits = count < headers::MAX_HEADERS
+                && headers::encode(name.as_ref(), value.as_str(), &mut block).is_ok();
             if fits && block.len() <= MAX_HEADER_BYTES {
                 count += 1;
             } else {
@@ -110,7 +110,7 @@ mod tests {
             map.append(HeaderName::from_str(name).unwrap(), value);
         }
         let block = flatten(&map, &metrics);
-        let back: Vec<_> = ipc_ringbuf::headers::decode(&block).flatten().collect();
+        let back: Vec<_> = headers::decode(&block).flatten().collect();
         assert_eq!(back, [("ok", "fine")]);
         assert_eq!(metrics.reply_headers_dropped.get(), 3);
     }
@@ -125,7 +125,7 @@ mod tests {
         }
         let block = flatten(&map, &metrics);
         assert!(block.len() <= MAX_HEADER_BYTES);
-        assert!(ipc_ringbuf::headers::decode(&block).all(|header| header.is_ok()));
+        assert!(headers::decode(&block).all(|header| header.is_ok()));
         assert!(metrics.reply_headers_dropped.get() > 100);
     }
 

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use ipc_ringbuf::{Client, ClientBuilder, Code, Request};
 
-use super::SOON;
 use super::lines::Lines;
 use super::server::Server;
+use super::{SOON, signal};
 
 pub(crate) struct Gateway {
     child: Child,
     pub(crate) socket: PathBuf,
     said: Lines,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Gateway {
@@ -46,6 +46,23 @@ impl Gateway {
         let kib = line.unwrap().split_whitespace().nth(1).unwrap();
         kib.parse::<i64>().unwrap() * 1024
     }
+
+    /// Ends the process with SIGKILL. The socket's file stays.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Ends the process with SIGTERM; returns when it has gone.
+    pub(crate) fn terminate(&mut self) {
+        signal("-TERM", self.pid());
+        self.child.wait().unwrap();
+    }
+
+    /// Starts another process on the same socket, after the first has ended.
+    pub(crate) fn restart(&mut self, arguments: &[&str]) {
+        (self.child, self.said) = spawn(&self.socket, self.dir.path(), arguments);
+    }
 }
 
 impl Drop for Gateway {
@@ -63,22 +80,27 @@ pub(crate) fn start(arguments: &[&str]) -> Gateway {
 pub(crate) fn start_configured(text: &str, arguments: &[&str]) -> Gateway {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("gateway.sock");
-    let config = dir.path().join("config.toml");
-    std::fs::write(&config, text).unwrap();
-    let mut child = serve(&socket)
+    std::fs::write(dir.path().join("config.toml"), text).unwrap();
+    let (child, said) = spawn(&socket, dir.path(), arguments);
+    Gateway {
+        child,
+        socket,
+        said,
+        dir,
+    }
+}
+
+/// Starts a process with the configuration file in `dir`; returns when it has said where it serves.
+fn spawn(socket: &Path, dir: &Path, arguments: &[&str]) -> (Child, Lines) {
+    let mut child = serve(socket)
         .arg("--config")
-        .arg(config)
+        .arg(dir.join("config.toml"))
         .args(arguments)
         .spawn()
         .unwrap();
     Lines::of(child.stdout.take().unwrap()).wait_for("serving");
     let said = Lines::of(child.stderr.take().unwrap());
-    Gateway {
-        child,
-        socket,
-        said,
-        _dir: dir,
-    }
+    (child, said)
 }
 
 /// Starts one for this server; returns when it has a connection.

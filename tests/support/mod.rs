@@ -12,8 +12,10 @@ pub(crate) mod bench;
 pub(crate) mod gateway;
 pub(crate) mod lines;
 pub(crate) mod process;
+pub(crate) mod raw;
 pub(crate) mod router;
 pub(crate) mod server;
+pub(crate) mod silent;
 pub(crate) mod wire;
 
 /// Longest time for anything that must happen.

@@ -90,7 +90,14 @@ impl Session {
         // A refusal can be waiting before the hello is sent; then the send fails and it is read.
         let sent = sys::send_packet(socket.as_fd(), &hello.encode(), &[]);
         let mut packet = vec![0; MAX_PACKET_BYTES];
-        let received = sys::receive_packet(socket.as_fd(), &mut packet)?;
+        let received = match sys::receive_packet(socket.as_fd(), &mut packet) {
+            // The gateway has closed without reading the hello. This error comes first, and after
+            // it the refusal that was sent before.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                sys::receive_packet(socket.as_fd(), &mut packet)?
+            }
+            other => other?,
+        };
         let Some((bytes, fds)) = received else {
             sent?;
             return Err(AttachError::Protocol(
@@ -309,6 +316,10 @@ fn connect(path: &Path, timeout: Duration) -> Result<OwnedFd, AttachError> {
             ErrorKind::PermissionDenied => AttachError::Permission { path },
             ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory => {
                 AttachError::NotRunning { path, source }
+            }
+            // EPROTOTYPE has no kind of its own.
+            _ if sys::is_other_socket_type(&source) => {
+                AttachError::Protocol("the socket is of another type")
             }
             _ => AttachError::from(source),
         }

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_PAYLOAD_BYTES, MIN_TASK_PAYLOAD_BYTES};
+use crate::entry::Code;
 use crate::headers::HeaderError;
 
 /// A field of a decide request.
@@ -95,6 +96,19 @@ pub enum DecideError {
         /// Its length, in bytes.
         bytes: usize,
     },
+}
+
+impl DecideError {
+    /// The code that the request would have completed with, had it been sent: the gateway's for
+    /// what does not fit, else the Router's.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::TooLarge { .. } => Code::TooLarge,
+            Self::Header(..) => Code::BadHeader,
+            _ => Code::RouterInvalidRequest,
+        }
+    }
 }
 
 impl fmt::Display for DecideError {

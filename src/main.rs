@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Call(args) => call::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::BenchClient => bench::run_client(),
         Command::CheckConfig(args) => check_config::run(args),
         Command::Health(args) => health::run(args),
     }

@@ -15,6 +15,7 @@
 //! | `contract` | the rules of a decide request: Router and builder refuse the same |
 //! | `protocol` | `docs/PROTOCOL.md`: its numbers are the code's, and a client written from it works |
 //! | `control` | ends, quotas, readiness, counters, clients that say nothing |
+//! | `bench` | `ipc-gateway bench`: what it reports, and how it ends |
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,6 +24,7 @@
 )]
 
 mod bad_input;
+mod bench;
 mod clients;
 mod contract;
 mod control;

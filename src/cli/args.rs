@@ -36,6 +36,9 @@ pub enum Command {
     Call(CallArgs),
     /// Measure rate and latency through a running gateway.
     Bench(BenchArgs),
+    /// A client process of bench; takes its orders on standard input.
+    #[command(hide = true)]
+    BenchClient,
     /// Check the configuration and start nothing.
     CheckConfig(CheckConfigArgs),
     /// Ask a running gateway whether it is alive and ready.

@@ -12,10 +12,12 @@
 //! | `server` | the loop: notices of the workers, signals, the threads' pulse |
 //! | `report` | what the gateway says of itself |
 //! | `admin` | the HTTP server that says it |
+//! | `interrupt` | signals, for the subcommands that are not the server |
 
 mod admin;
 mod attach;
 mod greet;
+mod interrupt;
 mod limits;
 mod listener;
 mod report;
@@ -24,6 +26,7 @@ mod server;
 mod throttle;
 
 pub use admin::AdminListener;
+pub use interrupt::Interrupts;
 pub use limits::raise_descriptors;
 pub use listener::{Listener, StartError};
 pub use report::Report;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
 pub(crate) mod admin;
+pub(crate) mod bench;
 pub(crate) mod gateway;
 pub(crate) mod lines;
 pub(crate) mod process;

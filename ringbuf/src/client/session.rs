@@ -6,7 +6,7 @@
 //! rings.
 
 use core::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -270,7 +270,8 @@ impl Session {
     }
 
     /// The control socket.
-    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+    #[cfg(feature = "tokio")]
+    pub(super) fn socket(&self) -> std::os::fd::BorrowedFd<'_> {
         self.socket.as_fd()
     }
 

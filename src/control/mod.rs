@@ -3,6 +3,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `socket_file` | the file of a Unix socket: lock, stale file, mode |
 //! | `listener` | the socket that clients attach to |
 //! | `greet` | clients that come |
 //! | `attach` | from a hello to a session |
@@ -23,11 +24,13 @@ mod listener;
 mod report;
 mod room;
 mod server;
+mod socket_file;
 mod throttle;
 
 pub use admin::AdminListener;
 pub use interrupt::Interrupts;
 pub use limits::raise_descriptors;
-pub use listener::{Listener, StartError};
+pub use listener::Listener;
 pub use report::Report;
 pub use server::{Ended, Server, WorkerHandle, run};
+pub use socket_file::StartError;

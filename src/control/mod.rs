@@ -6,6 +6,7 @@
 //! | `socket_file` | the file of a Unix socket: lock, stale file, mode |
 //! | `listener` | the socket that clients attach to |
 //! | `greet` | clients that come |
+//! | `waiting` | clients that have not said hello |
 //! | `attach` | from a hello to a session |
 //! | `room` | the sessions |
 //! | `limits` | the limit on open descriptors |
@@ -26,6 +27,7 @@ mod room;
 mod server;
 mod socket_file;
 mod throttle;
+mod waiting;
 
 pub use admin::AdminListener;
 pub use interrupt::Interrupts;

@@ -478,6 +478,9 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
 
     #[cold]
     fn stop(&mut self, now: Nanos) {
+        // What came since the last look was never sent, and can be told so.
+        self.phase = Phase::Draining;
+        self.poll_sessions(now);
         let places: Vec<u32> = self.in_flight.places().collect();
         for place in places {
             self.timers.disarm(place);

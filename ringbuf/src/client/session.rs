@@ -6,7 +6,9 @@
 //! rings.
 
 use core::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+#[cfg(feature = "tokio")]
+use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -261,6 +263,7 @@ impl Session {
     }
 
     /// The control socket.
+    #[cfg(feature = "tokio")]
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

@@ -6,8 +6,6 @@
 //! rings.
 
 use core::fmt;
-#[cfg(feature = "tokio")]
-use std::os::fd::BorrowedFd;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -92,7 +90,14 @@ impl Session {
         // A refusal can be waiting before the hello is sent; then the send fails and it is read.
         let sent = sys::send_packet(socket.as_fd(), &hello.encode(), &[]);
         let mut packet = vec![0; MAX_PACKET_BYTES];
-        let received = sys::receive_packet(socket.as_fd(), &mut packet)?;
+        let received = match sys::receive_packet(socket.as_fd(), &mut packet) {
+            // The gateway has closed without reading the hello. This error comes first, and after
+            // it the refusal that was sent before.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                sys::receive_packet(socket.as_fd(), &mut packet)?
+            }
+            other => other?,
+        };
         let Some((bytes, fds)) = received else {
             sent?;
             return Err(AttachError::Protocol(
@@ -120,6 +125,8 @@ impl Session {
             .map_err(|_| AttachError::Protocol("it did not pass three descriptors"))?;
         let [memfd, page, eventfd] = fds;
         let layout = Layout::try_from(welcome.geometry).map_err(AttachError::Geometry)?;
+        sys::check_sealed(memfd.as_fd())?;
+        sys::check_sealed(page.as_fd())?;
         let region = Region::map(memfd.as_fd(), layout)?;
         let entries = layout.entries();
         Ok(Self {
@@ -264,7 +271,7 @@ impl Session {
 
     /// The control socket.
     #[cfg(feature = "tokio")]
-    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+    pub(super) fn socket(&self) -> std::os::fd::BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
@@ -309,6 +316,10 @@ fn connect(path: &Path, timeout: Duration) -> Result<OwnedFd, AttachError> {
             ErrorKind::PermissionDenied => AttachError::Permission { path },
             ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory => {
                 AttachError::NotRunning { path, source }
+            }
+            // EPROTOTYPE has no kind of its own.
+            _ if sys::is_other_socket_type(&source) => {
+                AttachError::Protocol("the socket is of another type")
             }
             _ => AttachError::from(source),
         }

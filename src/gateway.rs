@@ -2,8 +2,9 @@
 //! the NATS runtime, NATS on its own.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ipc_ringbuf::sys::{Bell, BellPage};
 
@@ -131,14 +132,40 @@ pub fn run(config: Config, serving: impl FnOnce()) -> Result<Ended, GatewayError
     if ended == Ended::AtOnce {
         return Ok(ended);
     }
-    for thread in threads {
-        drop(thread.join());
-    }
-    stop.stop();
-    if let Some(Ok(result)) = nats.map(|nats| nats.thread.join()) {
-        result?;
-    }
+    end(threads, &stop, nats.map(|nats| nats.thread))?;
     Ok(ended)
+}
+
+/// Time for the threads to end when everything is finished.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Waits for the threads, the workers' first, but not for ever: a thread that hangs ends with the
+/// process.
+fn end(
+    workers: Vec<JoinHandle<()>>,
+    stop: &StopSignal,
+    nats: Option<JoinHandle<Result<(), NatsError>>>,
+) -> Result<(), GatewayError> {
+    let (sender, ended) = mpsc::channel();
+    let stop = stop.clone();
+    std::thread::Builder::new()
+        .name("ipcgw-end".to_owned())
+        .spawn(move || {
+            for worker in workers {
+                drop(worker.join());
+            }
+            stop.stop();
+            let result = nats.map_or(Ok(Ok(())), JoinHandle::join);
+            // Nobody waits any more when this took too long.
+            sender.send(result.unwrap_or(Ok(()))).ok();
+        })?;
+    match ended.recv_timeout(END_TIMEOUT) {
+        Ok(result) => Ok(result?),
+        Err(_) => {
+            tracing::error!("a thread does not end; the process ends without it");
+            Ok(())
+        }
+    }
 }
 
 /// The NATS room on its thread, and what can be seen of it.

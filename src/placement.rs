@@ -1,8 +1,8 @@
 //! Which worker runs on which core. The only file that pins.
 //!
-//! Workers are pinned when there are more than two cores and at least one is left for everything
-//! else: control, NATS, the clients. They take the last cores, because interrupts and whatever
-//! else is not placed gather on the first.
+//! Unless the configuration says otherwise, workers are pinned when there are more than two cores
+//! and at least one is left for everything else: control, NATS, the clients. They take the last
+//! cores, because interrupts and whatever else is not placed gather on the first.
 
 pub use core_affinity::CoreId;
 
@@ -16,6 +16,8 @@ const SMALL: usize = 2;
 #[derive(Debug, Default)]
 pub struct Placement {
     cores: Vec<CoreId>,
+    /// Whether a core is left for everything else.
+    is_roomy: bool,
 }
 
 impl Placement {
@@ -27,13 +29,14 @@ impl Placement {
     }
 
     fn on(settings: &WorkerSettings, cores: Vec<CoreId>) -> Self {
-        let fits = cores.len() > SMALL && settings.workers < cores.len();
-        if !settings.pin || settings.threads == Threads::Merged || !fits {
+        let is_roomy = cores.len() > SMALL && settings.workers < cores.len();
+        if !settings.pin.unwrap_or(is_roomy) || settings.threads == Threads::Merged {
             return Self::default();
         }
         let last = cores.into_iter().rev().take(settings.workers);
         Self {
             cores: last.collect(),
+            is_roomy,
         }
     }
 
@@ -46,7 +49,10 @@ impl Placement {
     /// Whether spinning robs somebody.
     #[must_use]
     pub fn share(&self, worker: usize) -> Core {
-        self.core(worker).map_or(Core::Shared, |_| Core::Own)
+        match self.core(worker) {
+            Some(_) if self.is_roomy => Core::Own,
+            _ => Core::Shared,
+        }
     }
 }
 
@@ -64,30 +70,41 @@ pub fn pin(core: CoreId) {
 mod tests {
     use super::*;
 
-    fn placed(workers: usize, cores: usize, threads: Threads) -> Vec<Option<usize>> {
+    fn plan(workers: usize, cores: usize, threads: Threads, pin: Option<bool>) -> Placement {
         let settings = WorkerSettings {
             workers,
             threads,
-            pin: true,
+            pin,
             ..WorkerSettings::default()
         };
-        let cores = (0..cores).map(|id| CoreId { id }).collect();
-        let placement = Placement::on(&settings, cores);
-        (0..workers)
-            .map(|worker| placement.core(worker).map(|core| core.id))
-            .collect()
+        Placement::on(&settings, (0..cores).map(|id| CoreId { id }).collect())
+    }
+
+    fn placed(workers: usize, cores: usize, threads: Threads, pin: Option<bool>) -> Vec<usize> {
+        let placement = plan(workers, cores, threads, pin);
+        let placed = (0..workers).map_while(|worker| placement.core(worker));
+        placed.map(|core| core.id).collect()
     }
 
     #[test]
     fn workers_take_the_last_cores_and_leave_one() {
-        assert_eq!(placed(2, 4, Threads::Split), [Some(3), Some(2)]);
-        assert_eq!(placed(3, 4, Threads::Split), [Some(3), Some(2), Some(1)]);
-        assert_eq!(placed(4, 4, Threads::Split), [None; 4]);
+        assert_eq!(placed(2, 4, Threads::Split, None), [3, 2]);
+        assert_eq!(placed(3, 4, Threads::Split, None), [3, 2, 1]);
+        assert_eq!(placed(4, 4, Threads::Split, None), [0; 0]);
+        assert_eq!(plan(3, 4, Threads::Split, None).share(2), Core::Own);
     }
 
     #[test]
     fn a_small_machine_and_a_merged_worker_are_left_alone() {
-        assert_eq!(placed(1, 2, Threads::Split), [None]);
-        assert_eq!(placed(1, 8, Threads::Merged), [None]);
+        assert_eq!(placed(1, 2, Threads::Split, None), [0; 0]);
+        assert_eq!(placed(1, 8, Threads::Merged, Some(true)), [0; 0]);
+    }
+
+    #[test]
+    fn the_configuration_can_pin_on_a_small_machine_and_not_pin_on_a_large_one() {
+        assert_eq!(placed(1, 2, Threads::Split, Some(true)), [1]);
+        let pinned = plan(1, 2, Threads::Split, Some(true));
+        assert_eq!(pinned.share(0), Core::Shared);
+        assert_eq!(placed(2, 8, Threads::Split, Some(false)), [0; 0]);
     }
 }

@@ -169,8 +169,8 @@ pub struct WorkerSettings {
     pub workers: usize,
     /// Who steps them.
     pub threads: Threads,
-    /// Whether each is pinned to a core.
-    pub pin: bool,
+    /// Whether each is pinned to a core; `None`: when there are cores enough.
+    pub pin: Option<bool>,
     /// Most requests in flight in one worker.
     pub max_in_flight: u32,
     /// Most requests of one worker that wait to be taken by the NATS side.
@@ -186,7 +186,7 @@ impl Default for WorkerSettings {
         Self {
             workers: 1,
             threads: Threads::Split,
-            pin: true,
+            pin: None,
             max_in_flight: 65_536,
             outbound: 8_192,
             burst: 256,

@@ -15,6 +15,7 @@
 //! | `contract` | the rules of a decide request: Router and builder refuse the same |
 //! | `protocol` | `docs/PROTOCOL.md`: its numbers are the code's, and a client written from it works |
 //! | `control` | ends, quotas, readiness, counters, clients that say nothing |
+//! | `operations` | the admin server, the log, the service manager |
 //! | `bench` | `ipc-gateway bench`: what it reports, and how it ends |
 #![expect(
     clippy::unwrap_used,
@@ -32,6 +33,7 @@ mod crash;
 mod exit_codes;
 mod jetstream;
 mod load;
+mod operations;
 mod outage;
 mod protocol;
 mod serve;

@@ -37,7 +37,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         Err(error) => {
             complain(&error);
             match error {
-                GatewayError::Start(StartError::Permission(_)) => Exit::NoPermission.into(),
+                GatewayError::Start(StartError::Permission { .. }) => Exit::NoPermission.into(),
                 GatewayError::Start(_) => Exit::CantCreate.into(),
                 _ => Exit::OsError.into(),
             }

@@ -58,17 +58,19 @@ impl Config {
 
     fn workers(&self) -> Value {
         let workers = &self.workers;
-        table([
+        let mut section = table([
             ("count", integer(workers.workers)),
             ("threads", workers.threads.name().into()),
-            ("pin", workers.pin.into()),
             ("max_in_flight", integer(workers.max_in_flight)),
             ("outbound", integer(workers.outbound)),
             ("burst", integer(workers.burst)),
             ("spin", show_duration(workers.idle.spin).into()),
             ("yields", integer(workers.idle.yields)),
-        ])
-        .into()
+        ]);
+        if let Some(pin) = workers.pin {
+            section.insert("pin".to_owned(), pin.into());
+        }
+        section.into()
     }
 
     fn control(&self) -> Value {

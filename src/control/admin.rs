@@ -4,10 +4,7 @@
 //! `/sessions` the attached sessions as JSON. It runs beside the control room, so that neither a
 //! stuck worker nor a stuck NATS side can silence it.
 
-use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,30 +14,33 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::SockType;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use super::listener::StartError;
 use super::report::Report;
+use super::socket_file::{SocketFile, StartError};
 use crate::settings::AdminAddress;
 
 /// Connections that are served at once; more wait.
 const CONNECTIONS: usize = 64;
-/// Time for the head of a request to come, and that a connection may do nothing.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time for a connection to ask its one question and take the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the listener rests when there are no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(20);
+/// What names the address on the command line.
+const FLAG: &str = "--admin";
 
-/// A bound admin socket. A Unix socket is removed when this is dropped.
+/// A bound admin socket. The file of a Unix socket is removed when this is dropped.
 #[derive(Debug)]
 pub struct AdminListener {
     socket: Socket,
-    /// Of a Unix socket: its path and inode.
-    file: Option<(PathBuf, u64)>,
+    _file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
@@ -50,7 +50,7 @@ enum Socket {
 }
 
 impl AdminListener {
-    /// Binds. A Unix socket that nobody listens to any more is replaced.
+    /// Binds. A Unix socket belongs to one gateway as the clients' socket does.
     ///
     /// # Errors
     /// [`StartError`] with what to do.
@@ -61,28 +61,22 @@ impl AdminListener {
                     socket.set_nonblocking(true)?;
                     Ok(socket)
                 });
-                let socket = bound.map_err(|source| StartError::Admin {
-                    address: at.to_string(),
-                    source,
-                })?;
-                Ok(Self {
-                    socket: Socket::Tcp(socket),
-                    file: None,
-                })
+                bound
+                    .map(|socket| Self {
+                        socket: Socket::Tcp(socket),
+                        _file: None,
+                    })
+                    .map_err(|source| StartError::Os {
+                        address: at.to_string(),
+                        flag: FLAG,
+                        source,
+                    })
             }
             AdminAddress::Unix(path) => {
-                let failed = |source: io::Error| match source.kind() {
-                    io::ErrorKind::PermissionDenied => StartError::Permission(path.clone()),
-                    _ => StartError::Admin {
-                        address: path.display().to_string(),
-                        source,
-                    },
-                };
-                remove_stale(path).map_err(failed)??;
-                let (socket, inode) = bind_at(path, mode).map_err(failed)?;
+                let (socket, file) = SocketFile::listen(path, SockType::Stream, mode, FLAG)?;
                 Ok(Self {
-                    socket: Socket::Unix(socket),
-                    file: Some((path.clone(), inode)),
+                    socket: Socket::Unix(socket.into()),
+                    _file: Some(file),
                 })
             }
         }
@@ -100,83 +94,39 @@ impl AdminListener {
                 let socket = UnixListener::from_std(socket.try_clone()?)?;
                 loop {
                     let accepted = socket.accept().await.map(|(stream, _)| stream);
-                    self.hand_on(accepted, &router, &free).await;
+                    hand_on(accepted, &router, &free).await;
                 }
             }
             Socket::Tcp(socket) => {
                 let socket = TcpListener::from_std(socket.try_clone()?)?;
                 loop {
                     let accepted = socket.accept().await.map(|(stream, _)| stream);
-                    self.hand_on(accepted, &router, &free).await;
+                    hand_on(accepted, &router, &free).await;
                 }
             }
         }
     }
-
-    async fn hand_on<S: AsyncRead + AsyncWrite + Unpin + 'static>(
-        &self,
-        accepted: io::Result<S>,
-        router: &Router,
-        free: &Arc<Semaphore>,
-    ) {
-        let Ok(stream) = accepted else {
-            return tokio::time::sleep(EXHAUSTED).await;
-        };
-        if let Ok(permit) = Arc::clone(free).acquire_owned().await {
-            let router = router.clone();
-            tokio::task::spawn_local(async move {
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(PATIENCE)
-                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-                // Whatever ends one connection is of no interest to others.
-                drop(connection.await);
-                drop(permit);
-            });
-        }
-    }
 }
 
-impl Drop for AdminListener {
-    fn drop(&mut self) {
-        if let Some((path, inode)) = &self.file
-            && path
-                .symlink_metadata()
-                .is_ok_and(|there| there.ino() == *inode)
-        {
-            std::fs::remove_file(path).ok();
-        }
-    }
-}
-
-/// Removes a socket that nobody listens to.
-fn remove_stale(path: &Path) -> io::Result<Result<(), StartError>> {
-    let Ok(there) = path.symlink_metadata() else {
-        return Ok(Ok(()));
+async fn hand_on<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    accepted: io::Result<S>,
+    router: &Router,
+    free: &Arc<Semaphore>,
+) {
+    let Ok(stream) = accepted else {
+        return tokio::time::sleep(EXHAUSTED).await;
     };
-    if !there.file_type().is_socket() {
-        return Ok(Err(StartError::NotASocket(path.to_owned())));
+    if let Ok(permit) = Arc::clone(free).acquire_owned().await {
+        let router = router.clone();
+        tokio::task::spawn_local(async move {
+            let connection = http1::Builder::new()
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            // Whatever ends one connection is of no interest to others.
+            drop(timeout(PATIENCE, connection).await);
+            drop(permit);
+        });
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map(Ok)
-        }
-        Err(error) => Err(error),
-        Ok(_) => Ok(Err(StartError::Taken(path.to_owned()))),
-    }
-}
-
-/// Binds under another name and renames, so that nobody finds it with other permissions.
-fn bind_at(path: &Path, mode: u32) -> io::Result<(std::os::unix::net::UnixListener, u64)> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".new");
-    let draft = PathBuf::from(draft);
-    std::fs::remove_file(&draft).ok();
-    let socket = std::os::unix::net::UnixListener::bind(&draft)?;
-    socket.set_nonblocking(true)?;
-    std::fs::set_permissions(&draft, Permissions::from_mode(mode))?;
-    std::fs::rename(&draft, path)?;
-    Ok((socket, path.symlink_metadata()?.ino()))
 }
 
 fn router(report: Arc<Report>) -> Router {

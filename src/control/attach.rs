@@ -118,6 +118,10 @@ pub(super) fn make(
     worker: &WorkerHandle,
     routes: &[Route],
 ) -> Result<Made, Refusal> {
+    // Nobody else sends, so there still is room when everything is made and the client welcomed.
+    if !worker.post.has_room() {
+        return Err(refuse(EndReason::Overloaded, "the worker is behind"));
+    }
     let full = |error: std::io::Error| refuse(EndReason::Overloaded, error.to_string());
     let bytes = layout.region_bytes();
     let memfd = sys::sealed_memfd("ipc-gateway-session", bytes).map_err(full)?;

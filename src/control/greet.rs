@@ -72,27 +72,28 @@ async fn greet(room: Rc<RefCell<Room>>, client: OwnedFd) {
 
 async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: Peer) -> Result<(), Refusal> {
     let os = |error: io::Error| refusal(EndReason::Overloaded, error);
-    let pidfd = getsockopt(client, sockopt::PeerPidfd).ok();
     attach::policy(&room.borrow().settings, peer)?;
+    let mut packet = [0; HELLO_BYTES + 1];
+    // Mostly the hello is there already, and the client need not wait among the silent ones.
+    let mut hello = read(client, &mut packet)?;
     let watched = client
         .try_clone()
         .and_then(sys::watch_readable)
         .map_err(os)?;
-    hello_comes(room, &watched).await?;
-    let mut packet = [0; HELLO_BYTES + 1];
-    let bytes = sys::receive_plain(client.as_fd(), &mut packet);
-    let bytes = bytes
-        .ok()
-        .flatten()
-        .ok_or_else(|| refusal(EndReason::Protocol, "no hello"))?;
+    if hello.is_none() {
+        hello_comes(room, &watched, peer.uid).await?;
+        hello = read(client, &mut packet)?;
+    }
+    let bytes = hello.ok_or_else(|| refusal(EndReason::Protocol, "no hello"))?;
     let hello = packet.get(..bytes).unwrap_or_default();
+    let pidfd = getsockopt(client, sockopt::PeerPidfd).ok();
     let id = room.borrow_mut().attach(hello, peer, client)?;
     // From here on anything that is readable ends the session: bytes are not of the protocol.
     let by_socket = tokio::task::spawn_local({
         let room = Rc::clone(room);
         async move {
             let _gone = watched.readable().await;
-            room.borrow().detach(id, EndReason::Detached);
+            room.borrow_mut().detach(id, EndReason::Detached);
         }
     });
     let by_process = tokio::task::spawn_local({
@@ -102,17 +103,31 @@ async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: Peer) -> Resu
                 Some(Ok(pidfd)) => drop(pidfd.readable().await),
                 _ => std::future::pending().await,
             }
-            room.borrow().detach(id, EndReason::PeerDied);
+            room.borrow_mut().detach(id, EndReason::PeerDied);
         }
     });
-    room.borrow_mut().watch(id, [by_socket, by_process]);
+    room.borrow_mut().watch(id, vec![by_socket, by_process]);
     Ok(())
 }
 
+/// Reads a packet; none if none has come.
+fn read(client: &OwnedFd, packet: &mut [u8]) -> Result<Option<usize>, Refusal> {
+    match sys::receive_plain(client.as_fd(), packet) {
+        Ok(Some(bytes)) => Ok(Some(bytes)),
+        Ok(None) => Err(refusal(EndReason::Protocol, "no hello")),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(refusal(EndReason::Protocol, error)),
+    }
+}
+
 /// Waits for the hello, but not for ever, and not when too many others wait too.
-async fn hello_comes(room: &Rc<RefCell<Room>>, watched: &AsyncFd<OwnedFd>) -> Result<(), Refusal> {
+async fn hello_comes(
+    room: &Rc<RefCell<Room>>,
+    watched: &AsyncFd<OwnedFd>,
+    uid: u32,
+) -> Result<(), Refusal> {
     let bound = room.borrow().settings.attach_timeout;
-    let evicted = room.borrow_mut().wait_for_hello();
+    let evicted = room.borrow_mut().wait_for_hello(uid);
     let result = tokio::select! {
         ready = tokio::time::timeout(bound, watched.readable()) => match ready {
             Ok(Ok(mut ready)) => {

@@ -4,8 +4,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Descriptors that a session takes while it is served.
 const EACH: u64 = 8;
-/// Descriptors that the gateway takes besides.
-const BESIDES: u64 = 256;
+/// Descriptors that the gateway takes besides: clients that have not said hello, the admin server,
+/// the workers, NATS.
+const BESIDES: u64 = 1024;
 
 /// Raises the soft limit to the hard one, and warns when that is not enough for so many sessions:
 /// clients beyond it would be refused as OVERLOADED.

@@ -3,8 +3,10 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `socket_file` | the file of a Unix socket: lock, stale file, mode |
 //! | `listener` | the socket that clients attach to |
 //! | `greet` | clients that come |
+//! | `waiting` | clients that have not said hello |
 //! | `attach` | from a hello to a session |
 //! | `room` | the sessions |
 //! | `limits` | the limit on open descriptors |
@@ -23,11 +25,14 @@ mod listener;
 mod report;
 mod room;
 mod server;
+mod socket_file;
 mod throttle;
+mod waiting;
 
 pub use admin::AdminListener;
 pub use interrupt::Interrupts;
 pub use limits::raise_descriptors;
-pub use listener::{Listener, StartError};
+pub use listener::Listener;
 pub use report::Report;
 pub use server::{Ended, Server, WorkerHandle, run};
+pub use socket_file::StartError;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ipc_ringbuf::error::EndReason;
+use ipc_ringbuf::error::{EndReason, PeerMisbehaved};
 use ipc_ringbuf::handshake::{Refusal, farewell};
 use ipc_ringbuf::sys;
 use tokio::sync::Notify;
@@ -16,13 +16,11 @@ use super::attach::{self, Peer};
 use super::report::{Report, Row};
 use super::server::WorkerHandle;
 use super::throttle::Throttle;
+use super::waiting::Waiting;
 use crate::clock::{Clock as _, System};
 use crate::route::Route;
 use crate::settings::ControlSettings;
 use crate::worker::mailbox::{Mail, Notice};
-
-/// Clients that may be connected without having said hello; the oldest goes when one more comes.
-const PENDING: usize = 256;
 
 struct Live {
     uid: u32,
@@ -30,7 +28,8 @@ struct Live {
     bytes: u64,
     memfd: OwnedFd,
     socket: OwnedFd,
-    watchers: [JoinHandle<()>; 2],
+    /// See the client go.
+    watchers: Vec<JoinHandle<()>>,
 }
 
 pub(super) struct Room {
@@ -39,8 +38,11 @@ pub(super) struct Room {
     routes: Arc<[Route]>,
     workers: Vec<WorkerHandle>,
     live: HashMap<u32, Live>,
-    /// Clients that have not said hello, oldest first.
-    pending: VecDeque<Rc<Notify>>,
+    waiting: Waiting,
+    /// Mails for which a worker's mailbox had no room, by worker, oldest first.
+    unsent: VecDeque<(usize, Mail)>,
+    /// Told when the first of them comes.
+    behind: Rc<Notify>,
     throttle: Throttle,
     next_id: u32,
     draining: bool,
@@ -71,7 +73,9 @@ impl Room {
             routes,
             workers,
             live: HashMap::new(),
-            pending: VecDeque::new(),
+            waiting: Waiting::default(),
+            unsent: VecDeque::new(),
+            behind: Rc::default(),
             throttle: Throttle::default(),
             next_id: 1,
             draining: false,
@@ -80,28 +84,24 @@ impl Room {
     }
 
     /// Notes a client that has not said hello. The handle is notified when it has to go.
-    pub(super) fn wait_for_hello(&mut self) -> Rc<Notify> {
-        if self.pending.len() >= PENDING
-            && let Some(oldest) = self.pending.pop_front()
-        {
+    pub(super) fn wait_for_hello(&mut self, uid: u32) -> Rc<Notify> {
+        let (handle, evicted) = self.waiting.add(uid);
+        if evicted {
             self.report.sources.control.evicted.increment();
-            oldest.notify_one();
         }
-        let handle = Rc::new(Notify::new());
-        self.pending.push_back(Rc::clone(&handle));
-        self.note_pending();
+        self.note_waiting();
         handle
     }
 
     /// The client has said hello, or has gone.
     pub(super) fn no_longer_waits(&mut self, handle: &Rc<Notify>) {
-        self.pending.retain(|other| !Rc::ptr_eq(other, handle));
-        self.note_pending();
+        self.waiting.remove(handle);
+        self.note_waiting();
     }
 
-    fn note_pending(&self) {
-        let pending = u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
-        self.report.sources.control.pending.set(pending);
+    fn note_waiting(&self) {
+        let waiting = u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
+        self.report.sources.control.pending.set(waiting);
     }
 
     /// Whether a line of this kind about this user may be logged; counts it if not.
@@ -147,14 +147,13 @@ impl Room {
         let socket = client.try_clone().map_err(overloaded)?;
         let tenant = policy.and_then(|policy| policy.tenant.as_deref());
         let made = attach::make(id, layout, (peer, tenant), client, handle, &self.routes)?;
-        let none = || tokio::task::spawn_local(std::future::ready(()));
         let live = Live {
             uid: peer.uid,
             worker,
             bytes: made.bytes,
             memfd: made.memfd,
             socket,
-            watchers: [none(), none()],
+            watchers: Vec::new(),
         };
         self.live.insert(id, live);
         self.report.attached(Row {
@@ -191,22 +190,15 @@ impl Room {
     }
 
     /// Names the tasks that see a session's client go.
-    pub(super) fn watch(&mut self, session: u32, watchers: [JoinHandle<()>; 2]) {
+    pub(super) fn watch(&mut self, session: u32, watchers: Vec<JoinHandle<()>>) {
         if let Some(live) = self.live.get_mut(&session) {
             live.watchers = watchers;
         }
     }
 
-    pub(super) fn detach(&self, session: u32, reason: EndReason) {
-        let worker = self
-            .live
-            .get(&session)
-            .and_then(|live| self.workers.get(live.worker));
-        // The mailbox has room for every mail that the sessions can cause.
-        if let Some(worker) = worker
-            && worker.post.send(Mail::Detach { session, reason }).is_err()
-        {
-            tracing::error!(session, "a worker is too far behind to end a session");
+    pub(super) fn detach(&mut self, session: u32, reason: EndReason) {
+        if let Some(live) = self.live.get(&session) {
+            self.tell(live.worker, Mail::Detach { session, reason });
         }
     }
 
@@ -217,16 +209,49 @@ impl Room {
         self.tell_all(|| Mail::Drain);
     }
 
-    pub(super) fn stop(&self) {
+    pub(super) fn stop(&mut self) {
         self.tell_all(|| Mail::Stop);
     }
 
-    fn tell_all(&self, mail: impl Fn() -> Mail) {
-        for worker in &self.workers {
-            if worker.post.send(mail()).is_err() {
-                tracing::error!("a worker is too far behind to be told to end");
+    fn tell_all(&mut self, mail: impl Fn() -> Mail) {
+        for worker in 0..self.workers.len() {
+            self.tell(worker, mail());
+        }
+    }
+
+    /// Sends a mail, or keeps it until the worker has room.
+    fn tell(&mut self, worker: usize, mail: Mail) {
+        if let Some(mail) = self.send(worker, mail) {
+            if self.unsent.is_empty() {
+                tracing::warn!(worker, "a worker is behind: its mailbox is full");
+            }
+            self.unsent.push_back((worker, mail));
+            self.behind.notify_one();
+        }
+    }
+
+    /// Gives the mail back if it cannot go now, or must not overtake one that waits.
+    fn send(&self, worker: usize, mail: Mail) -> Option<Mail> {
+        let handle = self.workers.get(worker)?;
+        if self.unsent.iter().any(|(other, _)| *other == worker) {
+            return Some(mail);
+        }
+        handle.post.send(mail).err()
+    }
+
+    /// Tries the mails once more for which there was no room. Returns whether all are sent.
+    pub(super) fn resend(&mut self) -> bool {
+        for (worker, mail) in std::mem::take(&mut self.unsent) {
+            if let Some(mail) = self.send(worker, mail) {
+                self.unsent.push_back((worker, mail));
             }
         }
+        self.unsent.is_empty()
+    }
+
+    /// Notified when there is something to [`resend`](Self::resend).
+    pub(super) fn behind(&self) -> Rc<Notify> {
+        Rc::clone(&self.behind)
     }
 
     /// Whether every worker has finished what it had.
@@ -246,7 +271,11 @@ impl Room {
         for notice in notices {
             match notice {
                 Notice::Drained { .. } => self.drained += 1,
-                Notice::Ended { session, reason } => self.end(session, reason),
+                Notice::Ended {
+                    session,
+                    reason,
+                    fault,
+                } => self.end(session, reason, fault),
             }
         }
     }
@@ -254,7 +283,7 @@ impl Room {
     /// Takes down what was made for a session. Its memory is given back although the client may
     /// still hold it; not at the gateway's own end, when the client may still read what was
     /// completed and the memory is the client's alone afterwards.
-    fn end(&mut self, session: u32, reason: EndReason) {
+    fn end(&mut self, session: u32, reason: EndReason, fault: Option<PeerMisbehaved>) {
         let Some(live) = self.live.remove(&session) else {
             return;
         };
@@ -269,8 +298,75 @@ impl Room {
         }
         self.report.ended(session);
         self.report.sources.control.end(reason);
-        if self.may_log("ended", live.uid) {
-            tracing::info!(session, %reason, "session ended");
+        let uid = live.uid;
+        match fault {
+            Some(fault) if self.may_log("corrupt", uid) => {
+                tracing::warn!(session, uid, %fault, "session ended: its rings are corrupt");
+            }
+            None if self.may_log("ended", uid) => {
+                tracing::info!(session, uid, %reason, "session ended");
+            }
+            _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ipc_ringbuf::sys::{Bell, BellPage};
+
+    use super::*;
+    use crate::metrics::export::Sources;
+    use crate::settings::{AdminAddress, Quota};
+    use crate::worker::mailbox::mailbox;
+
+    fn settings() -> ControlSettings {
+        ControlSettings {
+            socket: "gateway.sock".into(),
+            socket_mode: 0o600,
+            admin: AdminAddress::Unix("admin.sock".into()),
+            max_sessions: 1,
+            max_entries: 2,
+            max_message_size: 1024,
+            quota: Quota::default(),
+            policies: Vec::new(),
+            attach_timeout: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn what_a_worker_has_no_room_for_is_sent_later_and_in_order() {
+        let bell = Bell::new().unwrap();
+        // Room for two mails.
+        let (post, mailbox) = mailbox(bell.ringer().unwrap(), bell.ringer().unwrap(), 0);
+        let page = Arc::new(BellPage::create().unwrap());
+        let sources = Sources {
+            workers: vec![Arc::default()],
+            nats: None,
+            control: Arc::default(),
+        };
+        let report = Arc::new(Report::new(sources, None));
+        let workers = vec![WorkerHandle { post, page }];
+        let mut room = Room::new(settings(), Arc::new([]), workers, report);
+        for session in 1..=5 {
+            let reason = EndReason::PeerDied;
+            room.tell(0, Mail::Detach { session, reason });
+        }
+        room.drain();
+        let mut taken = Vec::new();
+        let mut is_sent = false;
+        while !is_sent {
+            is_sent = room.resend();
+            while let Some(mail) = mailbox.take() {
+                taken.push(match mail {
+                    Mail::Detach { session, .. } => session,
+                    _ => 0,
+                });
+            }
+        }
+        assert_eq!(taken, [1, 2, 3, 4, 5, 0]);
     }
 }

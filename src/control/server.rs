@@ -12,7 +12,7 @@ use ipc_ringbuf::sys::{self, Bell, BellPage};
 use sd_notify::NotifyState;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::admin::AdminListener;
 use super::greet::accept;
@@ -28,6 +28,8 @@ use crate::worker::mailbox::Post;
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often to look whether the threads advance.
 const PULSE: Duration = Duration::from_secs(1);
+/// How soon to try again when a worker's mailbox was full.
+const RESEND: Duration = Duration::from_millis(10);
 
 /// A worker, as the control room sees it.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ pub struct Server {
 pub enum Ended {
     /// Everything in flight was completed, or the drain timeout passed.
     Drained,
-    /// A second signal came: end at once.
+    /// A second signal came, or a worker does not end: end at once.
     AtOnce,
 }
 
@@ -95,11 +97,12 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let notices = Notices::new(bell)?;
     let accepting = tokio::task::spawn_local(accept(Rc::clone(&room), listener));
     let watching = tokio::task::spawn_local(watch(Arc::clone(&report)));
+    let sending = tokio::task::spawn_local(resend(Rc::clone(&room)));
     let answering = tokio::task::spawn_local(admin.serve(report));
     serving();
     tell_manager(NotifyState::Ready);
     let mut deadline = None;
-    let ended = loop {
+    let mut ended = loop {
         tokio::select! {
             () = notices.come() => room.borrow_mut().take_notices(),
             () = signals.come() => {
@@ -120,7 +123,7 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
             break Ended::Drained;
         }
     };
-    room.borrow().stop();
+    room.borrow_mut().stop();
     let stop = Instant::now() + STOP_TIMEOUT;
     while !room.borrow().is_empty() {
         tokio::select! {
@@ -128,7 +131,11 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
             () = sleep_until(stop) => break,
         }
     }
-    for task in [accepting, watching] {
+    if !room.borrow().is_empty() {
+        tracing::error!("a worker does not end; the process ends without it");
+        ended = Ended::AtOnce;
+    }
+    for task in [accepting, watching, sending] {
         task.abort();
     }
     answering.abort();
@@ -201,6 +208,17 @@ async fn watch(report: Arc<Report>) {
             _ => {}
         }
         was_live = live.is_ok();
+    }
+}
+
+/// Sends what a worker's mailbox had no room for.
+async fn resend(room: Rc<RefCell<Room>>) {
+    let behind = room.borrow().behind();
+    loop {
+        behind.notified().await;
+        while !room.borrow_mut().resend() {
+            sleep(RESEND).await;
+        }
     }
 }
 

@@ -225,7 +225,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                 Mail::Attach(new) => self.attach(*new),
                 Mail::Detach { session, reason } => {
                     if let Some(seat) = self.sessions.seat_of(session) {
-                        self.end_session(seat, reason);
+                        self.end_session(seat, reason, None);
                     }
                 }
                 Mail::Drain if self.phase == Phase::Serving => self.phase = Phase::Draining,
@@ -242,6 +242,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             self.tell(Notice::Ended {
                 session,
                 reason: EndReason::Overloaded,
+                fault: None,
             });
         }
         self.metrics.sessions.set(self.sessions.len() as u64);
@@ -448,14 +449,11 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
     #[cold]
     fn violation(&mut self, seat: u32, fault: PeerMisbehaved) {
         self.metrics.ring_violations.increment();
-        if let Some(session) = self.sessions.at(seat) {
-            tracing::warn!(session = session.id, %fault, "session ended: its rings are corrupt");
-        }
-        self.end_session(seat, EndReason::RingCorrupt);
+        self.end_session(seat, EndReason::RingCorrupt, Some(fault));
     }
 
     #[cold]
-    fn end_session(&mut self, seat: u32, reason: EndReason) {
+    fn end_session(&mut self, seat: u32, reason: EndReason, fault: Option<PeerMisbehaved>) {
         let Some(session) = self.sessions.remove(seat, &self.bell) else {
             return;
         };
@@ -474,11 +472,15 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         self.tell(Notice::Ended {
             session: id,
             reason,
+            fault,
         });
     }
 
     #[cold]
     fn stop(&mut self, now: Nanos) {
+        // What came since the last look was never sent, and can be told so.
+        self.phase = Phase::Draining;
+        self.poll_sessions(now);
         let places: Vec<u32> = self.in_flight.places().collect();
         for place in places {
             self.timers.disarm(place);
@@ -487,7 +489,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         self.settle();
         for seat in 0..self.sessions.seats() {
             let Ok(seat) = u32::try_from(seat) else { break };
-            self.end_session(seat, EndReason::Draining);
+            self.end_session(seat, EndReason::Draining, None);
         }
         self.phase = Phase::Finished;
     }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
-use ipc_ringbuf::error::EndReason;
+use ipc_ringbuf::error::{EndReason, PeerMisbehaved};
 use ipc_ringbuf::port::Port;
 use ipc_ringbuf::sys::Ringer;
 
@@ -59,6 +59,8 @@ pub enum Notice {
         session: u32,
         /// Why.
         reason: EndReason,
+        /// What was wrong with its rings, if that is why.
+        fault: Option<PeerMisbehaved>,
     },
     /// Nothing is in flight and nothing more will be accepted.
     Drained {
@@ -101,8 +103,8 @@ impl fmt::Debug for Mailbox {
     }
 }
 
-/// Makes both ends, with room for everything that so many sessions at once can cause. `worker`
-/// rings the worker's bell, `control` the control thread's.
+/// Makes both ends, with room for what so many sessions cause at once. Late mails about sessions that
+/// the worker has ended by itself can still fill it. `worker` rings the worker's bell, `control` the control thread's.
 #[must_use]
 pub fn mailbox(worker: Ringer, control: Ringer, sessions: usize) -> (Post, Mailbox) {
     let capacity = sessions.saturating_mul(EACH).saturating_add(BESIDES);
@@ -128,6 +130,12 @@ impl Post {
         let sent = self.queues.mail.push(mail);
         self.ringer.ring();
         sent
+    }
+
+    /// Whether one more mail can be sent now.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.queues.mail.is_full()
     }
 
     /// The next notice of the worker.

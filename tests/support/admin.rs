@@ -1,6 +1,6 @@
 //! Questions to a gateway's admin server.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 use super::SOON;
@@ -9,8 +9,13 @@ use super::gateway::Gateway;
 /// The status and the body of the answer.
 pub(crate) fn get(gateway: &Gateway, path: &str) -> (u16, String) {
     let socket = gateway.socket.with_file_name("admin.sock");
-    let mut stream = UnixStream::connect(socket).unwrap();
+    let stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
+    ask(stream, path)
+}
+
+/// The same, on a connection to an admin server.
+pub(crate) fn ask(mut stream: impl Read + Write, path: &str) -> (u16, String) {
     write!(
         stream,
         "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"

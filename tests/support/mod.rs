@@ -11,6 +11,7 @@ pub(crate) mod admin;
 pub(crate) mod bench;
 pub(crate) mod gateway;
 pub(crate) mod lines;
+pub(crate) mod openmetrics;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod router;

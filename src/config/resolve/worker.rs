@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::super::check::{Section, value_or};
+use super::super::check::Section;
 use super::super::error::ConfigError;
 use super::super::raw::RawThreads;
 use super::super::source::{Given, flag_or_variable};
@@ -48,7 +48,7 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<WorkerSettings, ConfigError
     Ok(WorkerSettings {
         workers,
         threads,
-        pin: value_or(&raw.pin, preset.pin),
+        pin: raw.pin.as_ref().map(|field| *field.get_ref()),
         max_in_flight: section.integer(
             "max_in_flight",
             &raw.max_in_flight,

@@ -1,0 +1,293 @@
+//! What an operator has: the admin server, the log, the service manager.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+
+use ipc_ringbuf::{ClientBuilder, Code, Request};
+use nix::fcntl::{FcntlArg, fcntl};
+
+use crate::support::admin::{ask, get};
+use crate::support::gateway::{attach, connected, serve, start, start_configured};
+use crate::support::lines::Lines;
+use crate::support::openmetrics;
+use crate::support::server::Server;
+use crate::support::{SOON, eventually, signal};
+
+fn health(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipc-gateway"));
+    command.arg("health").args(arguments).output().unwrap()
+}
+
+#[test]
+fn the_admin_socket_of_a_gateway_that_was_killed_is_taken_over() {
+    let mut gateway = start(&["--upstream", "loopback"]);
+    let socket = gateway.socket.with_file_name("admin.sock");
+    let mode = socket.metadata().unwrap().permissions().mode();
+    // As for the clients' socket: another default for root.
+    assert_eq!(
+        mode,
+        gateway.socket.metadata().unwrap().permissions().mode()
+    );
+    gateway.kill();
+    assert!(socket.metadata().unwrap().file_type().is_socket());
+    UnixStream::connect(&socket).unwrap_err();
+    gateway.restart(&["--upstream", "loopback"]);
+    assert_eq!(get(&gateway, "/readyz").0, 200);
+    gateway.terminate();
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_second_gateway_on_an_admin_socket_is_told_so() {
+    let gateway = start(&["--upstream", "loopback"]);
+    let admin = gateway.socket.with_file_name("admin.sock");
+    let other = gateway.socket.with_file_name("other.sock");
+    let run = |admin: &str| {
+        let mut command = serve(&other);
+        command.args(["--upstream", "loopback", "--admin", admin]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(73));
+        assert!(!other.exists());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = run(admin.to_str().unwrap());
+    assert!(said.contains("another gateway"), "{said}");
+    assert!(said.contains("another --admin"), "{said}");
+    assert_eq!(get(&gateway, "/livez").0, 200);
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let said = run(&taken.local_addr().unwrap().to_string());
+    assert!(said.contains("another --admin"), "{said}");
+}
+
+#[test]
+fn the_admin_server_can_be_had_on_tcp() {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let admin = address.to_string();
+    let gateway = start(&["--upstream", "loopback", "--admin", &admin]);
+    for path in ["/livez", "/readyz", "/metrics", "/sessions"] {
+        let (status, _) = ask(TcpStream::connect(address).unwrap(), path);
+        assert_eq!(status, 200, "{path}");
+    }
+    assert!(!gateway.socket.with_file_name("admin.sock").exists());
+    let output = health(&["--admin", &admin]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, b"ready\n");
+}
+
+#[test]
+fn what_asks_and_does_not_read_is_closed_and_leaves_room() {
+    let gateway = start(&["--upstream", "loopback"]);
+    let socket = gateway.socket.with_file_name("admin.sock");
+    let silent: Vec<_> = (0..80)
+        .map(|_| UnixStream::connect(&socket).unwrap())
+        .collect();
+    // More than are served at once: the question waits until the first of them are closed.
+    let asked = Instant::now();
+    assert_eq!(get(&gateway, "/livez").0, 200);
+    assert!(asked.elapsed() < Duration::from_secs(10));
+    drop(silent);
+}
+
+/// Names, labels and kinds, as the operators' document lists them.
+fn documented() -> BTreeSet<String> {
+    let document = include_str!("../docs/OPERATIONS.md").lines();
+    let rows = document.filter_map(|line| line.strip_prefix("| `ipcgw_"));
+    let rows = rows.map(|row| {
+        let (name, rest) = row.split_once("` | ").unwrap();
+        let (kind, _) = rest.split_once(" | ").unwrap();
+        let (name, labels) = name.split_once('{').unwrap_or((name, "}"));
+        let labels: BTreeSet<&str> = labels.trim_end_matches('}').split(',').collect();
+        let labels: Vec<&str> = labels.into_iter().collect();
+        format!("ipcgw_{name} {} {kind}", labels.join(","))
+    });
+    rows.collect()
+}
+
+#[test]
+fn the_metrics_are_well_formed_and_all_of_them_are_documented() {
+    let server = Server::start();
+    let gateway = connected(&server);
+    let mut client = attach(&gateway);
+    assert_eq!(
+        client
+            .call(Request::to("decide").payload(b"x"))
+            .unwrap()
+            .code(),
+        Code::NoResponders
+    );
+    let (_, text) = get(&gateway, "/metrics");
+    let families = openmetrics::parse(&text);
+    let mut exported = BTreeSet::new();
+    for family in &families {
+        let name = match family.kind.as_str() {
+            "counter" => format!("{}_total", family.name),
+            _ => family.name.clone(),
+        };
+        assert!(!family.samples.is_empty(), "{name}");
+        for sample in &family.samples {
+            assert!(sample.value >= 0.0, "{name}");
+            let labels = sample.labels.keys().map(String::as_str);
+            let labels: Vec<&str> = labels.filter(|label| *label != "le").collect();
+            exported.insert(format!("{name} {} {}", labels.join(","), family.kind));
+        }
+    }
+    assert_eq!(exported, documented());
+    let units = families.iter().filter(|f| f.kind == "histogram");
+    assert!(units.into_iter().all(|f| f.name.ends_with("_seconds")));
+}
+
+#[test]
+fn sigint_drains_as_sigterm_does() {
+    let gateway = start(&["--upstream", "loopback"]);
+    drop(attach(&gateway));
+    signal("-INT", gateway.pid());
+    let (status, said) = gateway.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(said.contains("draining"), "{said}");
+}
+
+#[test]
+fn a_json_log_has_an_object_a_line_and_no_payload() {
+    let text = "[log]\nformat = \"json\"\nfilter = \"trace\"\n";
+    let gateway = start_configured(text, &["--upstream", "loopback"]);
+    let mut client = attach(&gateway);
+    let secret = Request::to("decide").payload(b"my-secret-payload");
+    assert_eq!(client.call(secret).unwrap().code(), Code::Ok);
+    drop(client);
+    eventually("the end is logged", || {
+        gateway.log().contains("session ended")
+    });
+    signal("-TERM", gateway.pid());
+    let (_, said) = gateway.wait();
+    assert!(!said.contains("my-secret-payload"), "{said}");
+    let mut attached = 0;
+    for line in said.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(
+            line["timestamp"].is_string() && line["level"].is_string(),
+            "{line}"
+        );
+        if line["fields"]["message"] == "client attached" {
+            assert_eq!(line["fields"]["pid"], std::process::id());
+            attached += 1;
+        }
+    }
+    assert_eq!(attached, 1);
+}
+
+/// A gateway that is none of `support`'s because its pipes are handled otherwise.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_stop_the_gateway() {
+    const PIPE: usize = 4096;
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("gateway.sock");
+    let mut command = serve(&socket);
+    let mut process = Process(command.args(["--upstream", "loopback"]).spawn().unwrap());
+    let mut log = process.0.stderr.take().unwrap();
+    fcntl(&log, FcntlArg::F_SETPIPE_SZ(i32::try_from(PIPE).unwrap())).unwrap();
+    Lines::of(process.0.stdout.take().unwrap()).wait_for("serving");
+    let mut attached = Vec::new();
+    for _ in 0..60 {
+        let client = ClientBuilder::new().socket(&socket).connect();
+        attached.push(client.unwrap());
+    }
+    attached.clear();
+    let mut client = ClientBuilder::new().socket(&socket).connect().unwrap();
+    let answer = client.call(Request::to("decide").payload(b"x")).unwrap();
+    assert_eq!(answer.code(), Code::Ok);
+    signal("-TERM", process.0.id());
+    let told = Instant::now();
+    let mut status = None;
+    eventually("it ends", || {
+        status = process.0.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+    assert!(
+        told.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        told.elapsed()
+    );
+    let mut written = String::new();
+    log.read_to_string(&mut written).unwrap();
+    assert!(written.len() > PIPE / 2, "the pipe was not full: {written}");
+}
+
+#[test]
+fn the_service_manager_is_told_ready_alive_and_stopping() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = dir.path().join("notify");
+    let told = UnixDatagram::bind(&manager).unwrap();
+    told.set_read_timeout(Some(SOON)).unwrap();
+    let next = || {
+        let mut text = [0; 256];
+        let bytes = told.recv(&mut text).unwrap();
+        String::from_utf8(text[..bytes].to_vec())
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    let mut command = serve(&dir.path().join("gateway.sock"));
+    command
+        .args(["--upstream", "loopback"])
+        .env("NOTIFY_SOCKET", &manager)
+        .env("WATCHDOG_USEC", "200000")
+        .env_remove("WATCHDOG_PID");
+    let mut process = Process(command.spawn().unwrap());
+    assert_eq!(next(), "READY=1");
+    for _ in 0..5 {
+        assert_eq!(next(), "WATCHDOG=1");
+    }
+    signal("-TERM", process.0.id());
+    let mut last = next();
+    while last == "WATCHDOG=1" {
+        last = next();
+    }
+    assert_eq!(last, "STOPPING=1");
+    assert_eq!(process.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn health_fits_what_the_server_answers() {
+    // A server that never comes: alive, and not ready.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = silent.local_addr().unwrap().port();
+    drop(silent);
+    let gateway = start(&["--nats", &format!("nats://127.0.0.1:{port}")]);
+    let socket = gateway.socket.to_str().unwrap();
+    eventually("the failure is known", || {
+        get(&gateway, "/readyz").1.contains("refused")
+    });
+    let output = health(&["--socket", socket, "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&said["live"], &said["ready"]),
+        (&true.into(), &false.into())
+    );
+    let (status, body) = get(&gateway, "/readyz");
+    assert_eq!(status, 503);
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["reason"], said["reason"]);
+    // Somebody else's socket, which answers nothing.
+    let path = gateway.socket.with_file_name("mute.sock");
+    let _mute = UnixListener::bind(&path).unwrap();
+    let output = health(&["--admin", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(69));
+}

@@ -26,7 +26,7 @@
 //! - The store or the load of a head made Relaxed fails `entries_cross_..` and
 //!   `batches_cross_..`: an entry overwrites one that was not read.
 //! - The sleeper's fence in `doorbell::arm`, or the ringer's in `doorbell::asleep`, removed or made
-//!   AcqRel fails both `gateway_never_sleeps_..` and `client_never_sleeps_..`: loom reports a
+//!   `AcqRel` fails both `gateway_never_sleeps_..` and `client_never_sleeps_..`: loom reports a
 //!   deadlock, a sleeper beside work.
 
 #![cfg(loom)]

@@ -25,6 +25,7 @@ fn a_killed_clients_session_is_reclaimed_and_others_do_not_notice() {
     until_connected(&mut client);
     eventually("both connections are made", || server.connections() == 2);
     let at_rest = gateway.descriptors();
+    let resident = gateway.resident();
     let _router = Router::start(&server, &[]);
     let (stop, stopped) = channel::<()>();
     let survivor = std::thread::spawn(move || {
@@ -45,10 +46,16 @@ fn a_killed_clients_session_is_reclaimed_and_others_do_not_notice() {
         let took = eventually("its session is gone", || gateway.descriptors() <= at_rest);
         slowest = slowest.max(took);
     }
+    // Each session had a region of 1 MiB.
+    let growth = gateway.resident() - resident;
+    assert!(
+        growth < 4 << 20,
+        "{growth} bytes remain of {VICTIMS} sessions"
+    );
     drop(stop);
     let answered = survivor.join().unwrap();
     println!(
-        "{VICTIMS} killed, seed {seed}: slowest reclaimed in {slowest:?}; the survivor had {answered} answers"
+        "{VICTIMS} killed, seed {seed}: slowest reclaimed in {slowest:?}, {growth} bytes more than before; the survivor had {answered} answers"
     );
     assert!(slowest < RECLAIM, "{slowest:?}, seed {seed}");
     assert!(answered > 0);

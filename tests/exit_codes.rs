@@ -129,7 +129,10 @@ fn a_socket_that_the_user_may_not_open_is_77() {
     }
     // Root may open everything: another user is needed, and a program that this user can reach.
     let program = dir.join("program");
-    std::fs::copy(PROGRAM, &program).unwrap();
+    // Copied by another process: a descriptor of ours that is open for writing could be inherited by
+    // what other tests start, and then the program cannot be run.
+    let copied = Command::new("cp").arg(PROGRAM).arg(&program).status();
+    assert!(copied.unwrap().success());
     mode(dir, 0o755);
     mode(&gateway.socket, 0o600);
     says(&run(&program, &arguments, true), 77, &words);

@@ -58,3 +58,8 @@ pub use entry::{Code, Outcome};
 pub use error::{AttachError, EndReason};
 #[cfg(not(loom))]
 pub use sys::monotonic_ns;
+
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use ipc_ringbuf::entry::{Cqe, DESCRIPTOR_WORDS, MAX_HEADER_BYTES, Opcode, Sqe, SqeError, Words};
 use ipc_ringbuf::error::PeerMisbehaved;
 use ipc_ringbuf::handshake::{RouteInfo, Welcome};
+use ipc_ringbuf::headers::{self, HeaderError};
 use ipc_ringbuf::layout::{Geometry, Layout, Ring};
 use ipc_ringbuf::primitive::Ordering;
 use ipc_ringbuf::spsc::RingMemory as _;
@@ -198,6 +199,35 @@ fn a_completion_ring_that_is_never_drained_is_not_overrun() {
     assert_eq!(fault, Some(PeerMisbehaved::CompletionRingFull));
 }
 
+#[test]
+fn malformed_headers_reach_the_gateway_as_bytes_and_are_refused_there() {
+    let cases: [(&[u8], HeaderError); 6] = [
+        (&[1], HeaderError::Truncated),
+        (&[1, 0, 1, 0, b'a'], HeaderError::Truncated),
+        (&[0xff; 64], HeaderError::Truncated),
+        (&[0, 0, 0, 0], HeaderError::Name),
+        (&[1, 0, 0, 0, b':'], HeaderError::Name),
+        (&[1, 0, 1, 0, b'a', b'\n'], HeaderError::Value),
+    ];
+    let mut pair = pair(ENTRIES, MESSAGE);
+    for (position, (block, fault)) in (0_u32..).zip(cases) {
+        let sqe = Sqe {
+            header_len: u32::try_from(block.len()).unwrap(),
+            ..sqe()
+        };
+        // An honest client cannot write such headers, so they go out as a payload.
+        let request = Request::to(0).payload(block);
+        pair.client.submit(request).unwrap();
+        pair.shared.store_descriptor(position, &sqe.to_words());
+        pair.client.flush();
+        let submission = pair.port.pop().unwrap().unwrap();
+        let mut body = bytes::BytesMut::new();
+        let parsed = submission.sqe.unwrap();
+        pair.port.copy_body(submission.block, &parsed, &mut body);
+        assert_eq!(headers::decode(&body).last(), Some(Err(fault)));
+    }
+}
+
 /// What a client makes of completions that a gateway should not write: its requests come back as
 /// unknown, once each.
 fn distrusts(scribble: impl Fn(&Pair)) {
@@ -251,6 +281,54 @@ fn a_client_gives_a_session_up_whose_completions_are_impossible() {
             ring.slot(0).store(0, Ordering::Relaxed);
             ring.tail().store(tail(0, 1), Ordering::Release);
         });
+    }
+}
+
+/// The client looks at the submission ring's head only when the ring may be full, which is never
+/// before a lap.
+#[test]
+fn a_client_gives_a_session_up_whose_submission_head_is_impossible() {
+    for claim in [ENTRIES + 1, 1 << 31, u32::MAX] {
+        let mut pair = pair(ENTRIES, MESSAGE);
+        let head = |claim| {
+            let ring = pair.shared.ring(Ring::Submission);
+            ring.head().store(claim, Ordering::Release);
+        };
+        for mark in 0..u64::from(ENTRIES) {
+            pair.client.submit(Request::to(0).user_data(mark)).unwrap();
+            pair.client.flush();
+            let submission = pair.port.pop().unwrap().unwrap();
+            let cqe = Cqe::bare(mark, Code::Ok);
+            pair.port.complete(submission.block, cqe, &[], &[]).unwrap();
+            pair.port.publish();
+            head(claim);
+            assert_eq!(pair.client.poll().unwrap().ticket().0, mark);
+        }
+        // It is accepted, so it is completed, once.
+        pair.client.submit(Request::to(0).user_data(77)).unwrap();
+        let completion = pair.client.wait(SOON).unwrap();
+        assert_eq!(completion.ticket().0, 77);
+        assert_eq!(completion.code(), Code::GatewayRestarted);
+        assert_eq!(pair.client.outstanding(), 0);
+        assert!(!pair.client.is_attached());
+    }
+}
+
+#[test]
+fn a_client_skips_reply_headers_that_are_malformed() {
+    let mut pair = pair(ENTRIES, MESSAGE);
+    for block in [&[0xff; 64][..], &[1], &[1, 0, 1, 0, b'a', b'\r']] {
+        pair.client.submit(Request::to(0)).unwrap();
+        pair.client.flush();
+        let submission = pair.port.pop().unwrap().unwrap();
+        let cqe = Cqe::bare(submission.user_data, Code::Ok);
+        pair.port
+            .complete(submission.block, cqe, block, b"reply")
+            .unwrap();
+        pair.port.publish();
+        let completion = pair.client.poll().unwrap();
+        assert_eq!(completion.headers().count(), 0);
+        assert_eq!(completion.payload(), b"reply");
     }
 }
 

@@ -1,11 +1,16 @@
-//! Both sides at full speed on threads of their own.
+//! Both sides on threads of their own: at full speed, and asleep whenever there is nothing to do.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Instant;
 
 use bytes::BytesMut;
+use ipc_ringbuf::doorbell::{ASLEEP, arm, disarm};
 use ipc_ringbuf::entry::Cqe;
 use ipc_ringbuf::port::Port;
-use ipc_ringbuf::{Client, Code, Request};
+use ipc_ringbuf::sys::{Bell, BellPage};
+use ipc_ringbuf::{Client, Code, Request, WaitStrategy};
 
-use crate::support::{Pair, SOON, pair};
+use crate::support::{Pair, SOON, pair, pair_that_waits};
 
 const REQUESTS: u64 = 1_000_000;
 
@@ -77,4 +82,61 @@ fn a_million_small_requests_cross_in_order_and_intact() {
     gateway.join().unwrap();
     assert!(client.poll().is_none());
     drop(page);
+}
+
+/// Requests of the test whose sides sleep; each costs up to two wake-ups.
+const ROUNDS: u64 = 20_000;
+
+/// Completes `ROUNDS` requests and sleeps whenever none waits.
+fn serve_asleep(mut port: Port, page: &BellPage, eventfd: &OwnedFd) {
+    let bell = Bell::new().unwrap();
+    bell.watch(eventfd.as_fd()).unwrap();
+    let mut taken = 0;
+    while taken < ROUNDS {
+        while let Some(submission) = port.pop().unwrap() {
+            assert_eq!(submission.user_data, taken, "out of order");
+            taken += 1;
+            let cqe = Cqe::bare(submission.user_data, Code::Ok);
+            port.complete(submission.block, cqe, &[], &[]).unwrap();
+        }
+        port.publish();
+        let _ = port.ring();
+        if taken == ROUNDS {
+            break;
+        }
+        arm(page.word(), ASLEEP);
+        if !port.has_submissions().unwrap() {
+            let before = Instant::now();
+            bell.wait(SOON);
+            assert!(before.elapsed() < SOON, "slept beside request {taken}");
+        }
+        disarm(page.word());
+    }
+}
+
+/// With a window of 1 both sides sleep at each request; with 3 a side that is about to sleep meets
+/// work that arrives. A client looks again every 100 ms even if nobody wakes it, so the worker's
+/// side is the one whose lost wake-up fails here; `loom.rs` has both.
+#[test]
+fn sides_that_sleep_are_woken() {
+    let Pair {
+        mut client,
+        port,
+        page,
+        eventfd,
+        ..
+    } = pair_that_waits(8, 64, WaitStrategy::Park);
+    let gateway = std::thread::spawn(move || serve_asleep(port, &page, &eventfd));
+    let (mut sent, mut done) = (0_u64, 0_u64);
+    while done < ROUNDS {
+        let window = if done < ROUNDS / 2 { 1 } else { 3 };
+        while sent < ROUNDS && client.outstanding() < window {
+            client.submit(Request::to(0).user_data(sent)).unwrap();
+            sent += 1;
+        }
+        let completion = client.wait(SOON).unwrap();
+        assert_eq!(completion.ticket().0, done);
+        done += 1;
+    }
+    gateway.join().unwrap();
 }

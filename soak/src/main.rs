@@ -16,6 +16,7 @@
 //! | `scenario` | what happens when |
 //! | `summary` | what was promised and whether it held |
 
+mod admin;
 mod args;
 mod client;
 mod ledger;

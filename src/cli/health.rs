@@ -68,7 +68,10 @@ impl Health {
             address, reason, ..
         } = self;
         match (self.reachable, self.live, self.ready) {
-            (false, _, _) => format!("not reachable: {address}: {reason}"),
+            (false, _, _) => format!(
+                "not reachable: {address}: {reason}; is the gateway running, and is this its \
+                 --admin or --socket?"
+            ),
             (true, true, true) => "ready".to_owned(),
             (true, true, false) => format!("alive, not ready: {reason}"),
             (true, false, _) => format!("not alive: {reason}"),

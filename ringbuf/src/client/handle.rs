@@ -1,6 +1,5 @@
 //! [`Client`]: one attached handle for one thread.
 
-use core::fmt;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use bytes::BytesMut;
 
 use super::builder::Attachment;
 use super::completion::{Completion, OwnedCompletion};
+use super::error::{CallError, Refused, SubmitError};
 use super::loan::Loan;
 use super::request::{Request, RouteRef, Ticket};
 use super::session::{Session, Sleeper};
@@ -15,7 +15,6 @@ use super::waiting::{Budget, WaitStrategy};
 use crate::doorbell;
 use crate::entry::{Code, Cqe, MAX_HEADER_BYTES, Opcode, Sqe};
 use crate::error::{AttachError, EndReason};
-use crate::headers::HeaderError;
 use crate::sys;
 
 /// After this many polls in vain the gateway's presence is checked: one system call.
@@ -26,101 +25,6 @@ const SLEEP_SLICE: Duration = Duration::from_millis(100);
 const SUBMISSIONS_PER_STAMP: u64 = 32;
 /// Looks between two reads of the clock while waiting awake.
 const LOOKS_PER_CLOCK: u32 = 64;
-
-/// Why a request was not submitted. The request comes back.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum SubmitError<'a> {
-    /// Every block is on its way: take completions, then try again.
-    Full(Request<'a>),
-    /// Headers and payload are larger than a block.
-    TooLarge {
-        /// The request.
-        request: Request<'a>,
-        /// Bytes that fit. Ask for more with [`ClientBuilder::message_size`].
-        ///
-        /// [`ClientBuilder::message_size`]: super::ClientBuilder::message_size
-        limit: u32,
-    },
-    /// The gateway has no route of this name.
-    UnknownRoute(Request<'a>),
-    /// A header is malformed.
-    BadHeader(HeaderError, Request<'a>),
-    /// The gateway is gone and has not come back yet.
-    Detached(Request<'a>),
-}
-
-impl fmt::Display for SubmitError<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Full(_) => f.write_str("every block is in flight: take completions first"),
-            Self::TooLarge { limit, .. } => write!(
-                f,
-                "headers and payload are larger than the session's message size of {limit} bytes"
-            ),
-            Self::UnknownRoute(request) => {
-                write!(f, "the gateway has no route {:?}", request.route)
-            }
-            Self::BadHeader(fault, _) => fault.fmt(f),
-            Self::Detached(_) => f.write_str("the gateway is gone; attaching again is being tried"),
-        }
-    }
-}
-
-impl core::error::Error for SubmitError<'_> {}
-
-/// Why [`Client::call`] did not send its request. Nothing was sent: it is safe to try again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CallError {
-    /// Headers and payload are larger than a block, which holds this many bytes.
-    TooLarge {
-        /// Bytes that fit.
-        limit: u32,
-    },
-    /// The gateway has no route of this name.
-    UnknownRoute,
-    /// A header is malformed.
-    BadHeader(HeaderError),
-    /// The gateway is gone and has not come back yet.
-    Detached,
-}
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLarge { limit } => write!(
-                f,
-                "headers and payload are larger than the session's message size of {limit} bytes"
-            ),
-            Self::UnknownRoute => f.write_str("the gateway has no such route"),
-            Self::BadHeader(fault) => fault.fmt(f),
-            Self::Detached => f.write_str("the gateway is gone; attaching again is being tried"),
-        }
-    }
-}
-
-impl core::error::Error for CallError {}
-
-/// Whether a failed submission may succeed once completions were taken.
-pub(super) enum Refused<'a> {
-    /// It may: the request comes back.
-    Full(Request<'a>),
-    /// It will not.
-    Final(CallError),
-}
-
-impl<'a> From<SubmitError<'a>> for Refused<'a> {
-    fn from(error: SubmitError<'a>) -> Self {
-        Self::Final(match error {
-            SubmitError::Full(request) => return Self::Full(request),
-            SubmitError::TooLarge { limit, .. } => CallError::TooLarge { limit },
-            SubmitError::UnknownRoute(_) => CallError::UnknownRoute,
-            SubmitError::BadHeader(fault, _) => CallError::BadHeader(fault),
-            SubmitError::Detached(_) => CallError::Detached,
-        })
-    }
-}
 
 /// A handle for one thread: `Send`, not `Sync`. Submits requests and takes completions.
 ///

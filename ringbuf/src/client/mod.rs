@@ -11,6 +11,7 @@
 
 mod builder;
 mod completion;
+mod error;
 mod handle;
 mod loan;
 mod request;
@@ -22,7 +23,8 @@ mod waiting;
 
 pub use builder::ClientBuilder;
 pub use completion::{Completion, OwnedCompletion, Timing};
-pub use handle::{CallError, Client, SubmitError};
+pub use error::{CallError, SubmitError};
+pub use handle::Client;
 pub use loan::Loan;
 pub use request::{Request, RouteRef, Ticket};
 pub use shared::SharedClient;

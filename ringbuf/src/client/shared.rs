@@ -11,7 +11,8 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use super::completion::OwnedCompletion;
-use super::handle::{CallError, Client, Refused};
+use super::error::{CallError, Refused};
+use super::handle::Client;
 use super::request::Request;
 use crate::doorbell;
 

@@ -14,7 +14,8 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::builder::Attachment;
 use super::completion::OwnedCompletion;
-use super::handle::{CallError, Client, Refused};
+use super::error::{CallError, Refused};
+use super::handle::Client;
 use super::request::Request;
 use super::waiting::WaitStrategy;
 use crate::doorbell;

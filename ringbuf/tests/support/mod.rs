@@ -11,7 +11,7 @@ use ipc_ringbuf::layout::{Geometry, Layout};
 use ipc_ringbuf::port::Port;
 use ipc_ringbuf::region::Region;
 use ipc_ringbuf::sys::{self, BellPage};
-use ipc_ringbuf::{AttachError, Client, ClientBuilder};
+use ipc_ringbuf::{AttachError, Client, ClientBuilder, WaitStrategy};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
 };
@@ -26,8 +26,11 @@ pub(crate) struct Pair {
     pub(crate) port: Port,
     /// A second mapping of the region: what either side could scribble on.
     pub(crate) shared: Arc<Region>,
-    /// The gateway's bell page: says that the worker is awake, so it is never rung.
+    /// The gateway's bell page: says that the worker is awake, so it is never rung, until a test
+    /// arms it.
     pub(crate) page: BellPage,
+    /// What the client rings when the page says that the worker sleeps.
+    pub(crate) eventfd: OwnedFd,
 }
 
 /// A listening socket at `path`.
@@ -52,7 +55,7 @@ pub(crate) fn greet(listener: &OwnedFd) -> (OwnedFd, Hello) {
     loop {
         // The socket does not wait, and the hello may be on its way.
         match sys::receive_plain(socket.as_fd(), &mut hello) {
-            Ok(Some(bytes)) => return (socket, Hello::parse(&hello[..bytes]).unwrap()),
+            Ok(Some(bytes)) => return (socket, Hello::parse(hello.get(..bytes).unwrap()).unwrap()),
             _ => assert!(start.elapsed() < SOON, "no hello"),
         }
         std::thread::yield_now();
@@ -79,10 +82,16 @@ pub(crate) fn attach<T: Send>(
 
 /// A session with `entries` blocks of `message_size` bytes, and one route, `echo`.
 pub(crate) fn pair(entries: u32, message_size: u32) -> Pair {
+    pair_that_waits(entries, message_size, WaitStrategy::default())
+}
+
+/// The same, with a client that waits in this way.
+pub(crate) fn pair_that_waits(entries: u32, message_size: u32, wait: WaitStrategy) -> Pair {
     let builder = ClientBuilder::new()
         .entries(entries)
-        .message_size(message_size);
-    let (client, (port, shared, page)) = attach(builder, |socket, hello| {
+        .message_size(message_size)
+        .wait_strategy(wait);
+    let (client, (port, shared, page, eventfd)) = attach(builder, |socket, hello| {
         let geometry: Geometry = hello.geometry;
         let layout = Layout::try_from(geometry).unwrap();
         let memfd = sys::sealed_memfd("test", layout.region_bytes()).unwrap();
@@ -101,12 +110,13 @@ pub(crate) fn pair(entries: u32, message_size: u32) -> Pair {
         };
         let fds = [memfd.as_fd(), page.fd().unwrap(), eventfd.as_fd()];
         sys::send_packet(socket.as_fd(), &welcome.encode().unwrap(), &fds).unwrap();
-        (Port::new(region, socket), shared, page)
+        (Port::new(region, socket), shared, page, eventfd)
     });
     Pair {
         client: client.unwrap(),
         port,
         shared,
         page,
+        eventfd,
     }
 }

@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn a_body_is_a_decide_request_of_the_size_asked_for() {
-        for bytes in [86, 128, 4096] {
+        for bytes in [90, 128, 4096] {
             let body = build("decide", bytes).unwrap();
             assert_eq!(body.len(), bytes as usize);
             let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
@@ -41,8 +41,8 @@ mod tests {
 
     #[test]
     fn a_size_too_small_is_refused_for_decide_alone() {
-        let error = build("decide", 85).unwrap_err();
-        assert!(error.contains("at least 86"), "{error}");
+        let error = build("decide", 89).unwrap_err();
+        assert!(error.contains("at least 90"), "{error}");
         assert_eq!(build("audit", 3).unwrap(), b"xxx");
     }
 }

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use ipc_ringbuf::{ClientBuilder, Code, Request};
 use nix::fcntl::{FcntlArg, fcntl};
 
-use crate::support::admin::{ask, get};
+use crate::support::admin::{ask, get, metric};
 use crate::support::gateway::{attach, connected, serve, start, start_configured};
 use crate::support::lines::Lines;
 use crate::support::openmetrics;
+use crate::support::raw::RawClient;
 use crate::support::server::Server;
 use crate::support::{SOON, eventually, signal};
 
@@ -180,6 +181,30 @@ fn a_json_log_has_an_object_a_line_and_no_payload() {
         }
     }
     assert_eq!(attached, 1);
+}
+
+#[test]
+fn corrupt_rings_end_their_sessions_and_do_not_flood_the_log() {
+    let gateway = start(&["--upstream", "loopback"]);
+    let mut client = attach(&gateway);
+    for corrupted in 1..=60 {
+        let hostile = RawClient::attach(&gateway.socket, 1024);
+        hostile.corrupt();
+        eventually("it is counted", || {
+            metric(&gateway, "ipcgw_sessions_ended_total", "RING_CORRUPT") == corrupted
+        });
+    }
+    assert_eq!(metric(&gateway, "ipcgw_ring_violations_total", ""), 60);
+    assert!(metric(&gateway, "ipcgw_log_suppressed_total", "") > 0);
+    let log = gateway.log();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("rings are corrupt"));
+    let lines: Vec<_> = lines.collect();
+    assert!((20..50).contains(&lines.len()), "{log}");
+    assert!(lines.iter().all(|line| line.contains("uid=")), "{log}");
+    let answer = client.call(Request::to("decide").payload(b"x")).unwrap();
+    assert_eq!(answer.code(), Code::Ok);
 }
 
 /// A gateway that is none of `support`'s because its pipes are handled otherwise.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use ipc_ringbuf::entry::{Code, Cqe, DESCRIPTOR_BYTES, Opcode, Sqe, Words};
 use ipc_ringbuf::handshake::{Answer, Hello, MAX_PACKET_BYTES};
 use ipc_ringbuf::layout::{Geometry, Layout, Ring};
+use ipc_ringbuf::primitive::Ordering;
 use ipc_ringbuf::region::{Region, RingView};
-use ipc_ringbuf::spsc::{Consumer, Producer};
+use ipc_ringbuf::spsc::{Consumer, Producer, RingMemory as _};
 use ipc_ringbuf::sys;
 
 use super::{SOON, eventually};
@@ -72,6 +73,13 @@ impl RawClient {
         self.completions.release();
         let words = self.region.load_descriptor(0).unwrap();
         Cqe::parse(&words, self.layout.message_size()).unwrap()
+    }
+
+    /// Claims more submissions than the ring has places.
+    pub(crate) fn corrupt(&self) {
+        let ring = self.region.ring(Ring::Submission);
+        ring.tail().store(u64::from(u32::MAX), Ordering::Release);
+        sys::ring_eventfd(self.eventfd.as_fd());
     }
 
     /// The code that a request with this header block completes with.

@@ -2,10 +2,9 @@
 //! orderings allow a load to return.
 //!
 //! ```text
+//! tools/proofs.sh loom
 //! RUSTFLAGS="--cfg loom" cargo test -p ipc-ringbuf --test loom --release --target-dir target/loom
 //! ```
-//!
-//! `tools/weaken.sh` weakens each ordering in turn and shows which of these models then fail.
 //!
 //! `LOOM_MAX_PREEMPTIONS` is 3 unless the environment says otherwise. Each ordering that these
 //! models guard connects two threads by one store and one load, so a wrong one shows with one
@@ -15,8 +14,27 @@
 //! Loom has no load buffering: a load never returns a value that is stored later. So that the
 //! Release of a head is checked nevertheless, the consumer leaves a word beside the ring before it
 //! releases, and the producer looks for it before it uses the slot again.
+//!
+//! # That the models bite
+//!
+//! `tools/weaken.sh` weakens each ordering in a copy of the crate, one at a time, and demands that
+//! a model fails. These do:
+//!
+//! - The store or the load of a tail made Relaxed fails all six models: a popped entry comes
+//!   before its block. The submission ring's tail is that of `gateway_never_sleeps_..`, the
+//!   completion ring's that of `client_never_sleeps_..`; the code is the same.
+//! - The store or the load of a head made Relaxed fails `entries_cross_..` and
+//!   `batches_cross_..`: an entry overwrites one that was not read.
+//! - The sleeper's fence in `doorbell::arm`, or the ringer's in `doorbell::asleep`, removed or made
+//!   `AcqRel` fails both `gateway_never_sleeps_..` and `client_never_sleeps_..`: loom reports a
+//!   deadlock, a sleeper beside work.
 
 #![cfg(loom)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use ipc_ringbuf::doorbell::{ASLEEP, AWAKE, arm, asleep, disarm};
 use ipc_ringbuf::primitive::{AtomicU32, AtomicU64, Ordering};
@@ -30,7 +48,7 @@ const CAPACITY: u32 = 2;
 struct Heap {
     tail: AtomicU64,
     head: AtomicU32,
-    slots: [AtomicU32; CAPACITY as usize],
+    slots: Vec<AtomicU32>,
     /// What the producer wrote into the entry's block.
     blocks: Vec<AtomicU32>,
     /// What the consumer wrote when it had read the entry.
@@ -42,13 +60,17 @@ struct Memory(Arc<Heap>);
 
 impl Memory {
     fn new(entries: u32) -> Self {
-        let words = || (0..entries).map(|_| AtomicU32::new(0)).collect();
+        Self::sized(CAPACITY, entries)
+    }
+
+    fn sized(capacity: u32, entries: u32) -> Self {
+        let words = |count| (0..count).map(|_| AtomicU32::new(0)).collect();
         Self(Arc::new(Heap {
             tail: AtomicU64::new(0),
             head: AtomicU32::new(0),
-            slots: [AtomicU32::new(0), AtomicU32::new(0)],
-            blocks: words(),
-            taken: words(),
+            slots: words(capacity),
+            blocks: words(entries),
+            taken: words(entries),
         }))
     }
 
@@ -70,7 +92,7 @@ impl Memory {
 
     /// Checks that the consumer was done with the slot that `entry` has just been pushed to.
     fn check_slot_was_free(&self, entry: u32) {
-        if let Some(before) = entry.checked_sub(CAPACITY) {
+        if let Some(before) = entry.checked_sub(self.capacity()) {
             let taken = self.0.taken[before as usize].load(Ordering::Relaxed);
             assert_eq!(taken, 1, "entry {entry} overwrote entry {before}");
         }
@@ -85,10 +107,10 @@ impl RingMemory for Memory {
         &self.0.head
     }
     fn slot(&self, position: u32) -> &AtomicU32 {
-        &self.0.slots[(position % CAPACITY) as usize]
+        &self.0.slots[(position % self.capacity()) as usize]
     }
     fn capacity(&self) -> u32 {
-        CAPACITY
+        u32::try_from(self.0.slots.len()).unwrap()
     }
 }
 
@@ -97,6 +119,16 @@ fn check(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(3));
     builder.check(model);
+}
+
+/// The next entry, however long it takes.
+fn next(consumer: &mut Consumer<Memory>) -> u32 {
+    loop {
+        match consumer.pop().unwrap() {
+            Some(entry) => return entry,
+            None => thread::yield_now(),
+        }
+    }
 }
 
 /// Sends `entries` in batches and takes them on another thread.
@@ -120,14 +152,8 @@ fn cross(entries: u32, batch: u32) {
             producer.publish();
         });
         for entry in 0..entries {
-            let value = loop {
-                match consumer.pop().unwrap() {
-                    Some(value) => break value,
-                    None => thread::yield_now(),
-                }
-            };
-            assert_eq!(value, entry);
-            memory.read_block(value);
+            assert_eq!(next(&mut consumer), entry);
+            memory.read_block(entry);
             consumer.release();
         }
         assert_eq!(consumer.pop(), Ok(None));
@@ -143,6 +169,38 @@ fn entries_cross_once_and_in_order_with_their_blocks() {
 #[test]
 fn batches_cross_once_and_in_order_with_their_blocks() {
     cross(4, 2);
+}
+
+/// A session with one block, which goes there and back. Neither end ever finds a ring full: each
+/// releases what it has popped before it publishes, so whoever sees the tail sees the head too.
+#[test]
+fn block_that_came_back_has_room_in_both_rings() {
+    const ROUNDS: u32 = 3;
+    check(|| {
+        let (submission, completion) = (Memory::sized(1, ROUNDS), Memory::sized(1, ROUNDS));
+        let (mut submit, mut take) = submission.ends();
+        let (mut complete, mut reap) = completion.ends();
+        let (requests, replies) = (submission.clone(), completion.clone());
+        let gateway = thread::spawn(move || {
+            for round in 0..ROUNDS {
+                assert_eq!(next(&mut take), round);
+                requests.read_block(round);
+                replies.write_block(round);
+                assert_eq!(complete.push(round), Ok(Ok(())));
+                take.release();
+                complete.publish();
+            }
+        });
+        for round in 0..ROUNDS {
+            submission.write_block(round);
+            assert_eq!(submit.push(round), Ok(Ok(())));
+            reap.release();
+            submit.publish();
+            assert_eq!(next(&mut reap), round);
+            completion.read_block(round);
+        }
+        gateway.join().unwrap();
+    });
 }
 
 /// Client to gateway: the worker's word, and an eventfd that stays rung until it is taken.

@@ -28,7 +28,7 @@ asan() {
 fuzz() {
   local seconds=${1:-60}
   if ! [[ "$seconds" =~ ^[0-9]+$ ]]; then
-    echo "proofs.sh: '$seconds' is no number of seconds" >&2
+    echo "proofs.sh: '$seconds' is no number of seconds: say for example 'fuzz 60'" >&2
     exit 2
   fi
   if ! command -v cargo-fuzz >/dev/null; then
@@ -38,16 +38,24 @@ fuzz() {
   cd ringbuf
   for target in $(cargo fuzz list); do
     echo "-- $target for $seconds s"
-    cargo fuzz run "$target" -- -max_total_time="$seconds" -print_final_stats=1 -verbosity=0
+    # An input that takes 10 s is a hang, and a finding.
+    cargo fuzz run "$target" -- -max_total_time="$seconds" -timeout=10 \
+      -print_final_stats=1 -verbosity=0
   done
 }
+
+trap 'printf "proofs.sh: %s s, exit %s\n" "$SECONDS" "$?" >&2' EXIT
 
 case "${1:-}" in
   loom) loom ;;
   asan) asan ;;
   fuzz) fuzz "${2:-60}" ;;
-  --help | -h) usage ;;
+  --help | -h)
+    trap - EXIT
+    usage
+    ;;
   *)
+    trap - EXIT
     usage >&2
     exit 2
     ;;

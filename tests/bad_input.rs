@@ -12,7 +12,7 @@ use crate::support::gateway::{Gateway, attach_with, connected_as};
 use crate::support::raw::{RawClient, call};
 use crate::support::router::Router;
 use crate::support::server::Server;
-use crate::support::{decide, eventually};
+use crate::support::{SOON, decide, eventually};
 
 /// What a server takes when nobody says otherwise.
 const MAX_PAYLOAD: usize = 1024 * 1024;
@@ -85,7 +85,8 @@ const DECIDE: &str = "beamline.router.v1.decide";
 fn around(client: &mut Client, request: &Request<'_>, largest: usize) -> [Code; 3] {
     [largest - 1, largest, largest + 1].map(|bytes| {
         let payload = vec![b'x'; bytes];
-        let completion = client.call(request.clone().payload(&payload)).unwrap();
+        let request = request.clone().payload(&payload).timeout(SOON);
+        let completion = client.call(request).unwrap();
         if completion.code() == Code::Ok {
             assert_eq!(completion.payload(), payload);
         }

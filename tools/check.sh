@@ -22,10 +22,13 @@ step "clippy"
 cargo clippy -p ipc-ringbuf -- -D warnings
 cargo clippy --workspace --all-targets --all-features -- -D warnings
 
+# Each test starts several processes and some measure time: one at a time.
+export RUST_TEST_THREADS=1
 for server in "$NATS_SERVER_2_9" "$NATS_SERVER_2_14"; do
   step "tests against $server"
   NATS_SERVER="$server" cargo test --workspace --all-features
 done
+unset RUST_TEST_THREADS
 
 step "benches, as tests"
 NATS_SERVER="$NATS_SERVER_2_14" cargo test --workspace --bench '*'

@@ -11,7 +11,7 @@ use ipc_ringbuf::layout::{Geometry, Layout, Ring};
 use ipc_ringbuf::primitive::Ordering;
 use ipc_ringbuf::spsc::RingMemory as _;
 use ipc_ringbuf::sys::{self, BellPage};
-use ipc_ringbuf::{AttachError, ClientBuilder, Code, Outcome, Request};
+use ipc_ringbuf::{AttachError, ClientBuilder, Code, EndReason, Outcome, Request};
 
 use crate::support::{Pair, SOON, attach, pair};
 
@@ -246,6 +246,7 @@ fn distrusts(scribble: impl Fn(&Pair)) {
     marks.sort_unstable();
     assert_eq!(marks, [0, 1, 2]);
     assert!(!pair.client.is_attached());
+    assert_eq!(pair.client.end_reason(), Some(EndReason::RingCorrupt));
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Client {
         // `prepare` has checked that it fits.
         session.write(block, sqe.header_len, request.payload);
         if session.push(block, &sqe).is_err() {
-            self.lose();
+            self.distrust();
             self.lost.push_back(sqe.user_data);
         }
         Ok(Ticket(sqe.user_data))
@@ -185,7 +185,7 @@ impl Client {
             .as_mut()
             .is_some_and(|s| s.push(block, sqe).is_ok());
         if !pushed {
-            self.lose();
+            self.distrust();
             self.lost.push_back(sqe.user_data);
         }
         Ticket(sqe.user_data)
@@ -264,7 +264,7 @@ impl Client {
                         self.check_presence();
                     }
                 }
-                Err(_) => self.lose(),
+                Err(_) => self.distrust(),
             }
         }
         let mark = self.lost.pop_front()?;
@@ -374,7 +374,7 @@ impl Client {
         match self.session.as_mut().map(Session::has_completions) {
             Some(Ok(ready)) => ready,
             Some(Err(_)) => {
-                self.lose();
+                self.distrust();
                 !self.lost.is_empty()
             }
             None => false,
@@ -415,6 +415,13 @@ impl Client {
         if complete {
             self.lose();
         }
+    }
+
+    /// The rings hold what the gateway never writes: gives the session up.
+    #[cold]
+    fn distrust(&mut self) {
+        self.ended = Some(EndReason::RingCorrupt);
+        self.lose();
     }
 
     /// Gives the session up: what is outstanding is completed as lost.

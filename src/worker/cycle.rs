@@ -590,7 +590,10 @@ fn reject(
         retry_after_ms: verdict.retry_after_ms,
         ..Cqe::bare(submission.user_data, verdict.code)
     };
-    session.port.complete(submission.block, cqe, &[], &[])?;
-    metrics.completed(verdict.code);
-    Ok(())
+    let completed = session.port.complete(submission.block, cqe, &[], &[]);
+    match completed {
+        Ok(()) => metrics.completed(verdict.code),
+        Err(_) => metrics.abandoned.increment(),
+    }
+    completed
 }

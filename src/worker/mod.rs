@@ -24,3 +24,6 @@ pub mod sessions;
 pub mod thread;
 pub mod timers;
 pub mod validate;
+
+#[cfg(test)]
+mod tests;

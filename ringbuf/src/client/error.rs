@@ -47,7 +47,7 @@ impl fmt::Display for SubmitError<'_> {
 
 impl core::error::Error for SubmitError<'_> {}
 
-/// Why [`Client::call`] did not send its request. Nothing was sent: it is safe to try again.
+/// Why [`Client::call`](super::Client::call) did not send its request. Nothing was sent: it is safe to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallError {

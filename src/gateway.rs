@@ -23,9 +23,10 @@ use crate::nats::{self, NatsError};
 use crate::placement::{self, CoreId, Placement};
 use crate::route::Route;
 use crate::settings::{NatsSettings, Threads, UpstreamKind};
-use crate::worker::cycle::{Parts, Worker};
+use crate::worker::cycle::Worker;
 use crate::worker::idle::Idle;
 use crate::worker::mailbox::mailbox;
+use crate::worker::parts::Parts;
 use crate::worker::thread;
 
 /// Why the gateway could not start or go on.

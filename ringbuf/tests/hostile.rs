@@ -168,35 +168,40 @@ fn a_descriptor_that_changes_after_it_was_taken_changes_nothing() {
     assert_eq!((parsed, body.len()), (honest, 4));
 }
 
+/// Submits and completes one request more than the completion ring holds, and takes no completion;
+/// returns what the last one met.
+fn overfill(pair: &mut Pair) -> Option<PeerMisbehaved> {
+    let mut fault = None;
+    for position in 0..=ENTRIES {
+        submit_raw(pair, position, position % ENTRIES, &sqe().to_words());
+        let submission = pair.port.pop().unwrap().unwrap();
+        let cqe = Cqe::bare(7, Code::Ok);
+        fault = pair.port.complete(submission.block, cqe, &[], &[]).err();
+    }
+    fault
+}
+
 #[test]
 fn an_impossible_completion_head_ends_the_session() {
     for claim in [1, ENTRIES + 1, 1 << 31, u32::MAX] {
         let mut pair = pair(ENTRIES, MESSAGE);
         let ring = pair.shared.ring(Ring::Completion);
         ring.head().store(claim, Ordering::Release);
-        let mut fault = None;
-        for position in 0..=ENTRIES {
-            submit_raw(&pair, position, position % ENTRIES, &sqe().to_words());
-            let submission = pair.port.pop().unwrap().unwrap();
-            let cqe = Cqe::bare(7, Code::Ok);
-            fault = pair.port.complete(submission.block, cqe, &[], &[]).err();
-        }
         // Nobody needs the head before the ring is full; then it is looked at.
-        assert_eq!(fault, Some(PeerMisbehaved::Head { claimed: claim }));
+        assert_eq!(
+            overfill(&mut pair),
+            Some(PeerMisbehaved::Head { claimed: claim })
+        );
     }
 }
 
 #[test]
 fn a_completion_ring_that_is_never_drained_is_not_overrun() {
     let mut pair = pair(ENTRIES, MESSAGE);
-    let mut fault = None;
-    for position in 0..=ENTRIES {
-        submit_raw(&pair, position, position % ENTRIES, &sqe().to_words());
-        let submission = pair.port.pop().unwrap().unwrap();
-        let cqe = Cqe::bare(7, Code::Ok);
-        fault = pair.port.complete(submission.block, cqe, &[], &[]).err();
-    }
-    assert_eq!(fault, Some(PeerMisbehaved::CompletionRingFull));
+    assert_eq!(
+        overfill(&mut pair),
+        Some(PeerMisbehaved::CompletionRingFull)
+    );
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use ipc_ringbuf::entry::Code;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -280,29 +282,32 @@ fn encode_nats(nats: &NatsMetrics, out: &mut Out<'_>) -> fmt::Result {
 struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let mut metric = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
+    fn family(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'_>, fmt::Error> {
+        self.0.encode_descriptor(name, help, None, kind)
+    }
+
+    fn counter(&mut self, name: &'static str, help: &str, value: u64) -> fmt::Result {
+        let mut metric = self.family(name, help, MetricType::Counter)?;
         metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let mut metric = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+    fn gauge(&mut self, name: &'static str, help: &str, value: u64) -> fmt::Result {
+        let mut metric = self.family(name, help, MetricType::Gauge)?;
         metric.encode_gauge(&value)
     }
 
     fn counters<L: EncodeLabelSet>(
         &mut self,
-        name: &str,
+        name: &'static str,
         help: &str,
         samples: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
-        let mut metric = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        let mut metric = self.family(name, help, MetricType::Counter)?;
         for (labels, value) in samples {
             metric
                 .encode_family(&labels)?
@@ -313,13 +318,11 @@ impl Out<'_> {
 
     fn gauges<L: EncodeLabelSet>(
         &mut self,
-        name: &str,
+        name: &'static str,
         help: &str,
         samples: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
-        let mut metric = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        let mut metric = self.family(name, help, MetricType::Gauge)?;
         for (labels, value) in samples {
             metric.encode_family(&labels)?.encode_gauge(&value)?;
         }
@@ -327,7 +330,7 @@ impl Out<'_> {
     }
 
     /// One histogram of several sources, in seconds.
-    fn histogram(&mut self, name: &str, help: &str, sources: &[&Histogram]) -> fmt::Result {
+    fn histogram(&mut self, name: &'static str, help: &str, sources: &[&Histogram]) -> fmt::Result {
         let unit = Unit::Seconds;
         let mut metric =
             self.0

@@ -23,6 +23,7 @@ use ipc_ringbuf::sys::{Bell, BellPage};
 
 use super::in_flight::{Entry, InFlight};
 use super::mailbox::{Mail, Mailbox, NewSession, Notice};
+use super::parts::Parts;
 use super::sessions::{Dirtied, Session, Sessions};
 use super::timers::Timers;
 use super::validate::{Verdict, validate};
@@ -37,56 +38,6 @@ const REPLIES_PER_CYCLE: usize = 1024;
 const STARVED_LOOK: Duration = Duration::from_millis(1);
 /// Bytes of the buffer that the bodies of a batch share.
 const BATCH_BYTES: usize = 64 * 1024;
-
-/// What a worker is made of.
-#[derive(Debug)]
-pub struct Parts<U, C> {
-    /// Its number.
-    pub number: u8,
-    /// Who answers.
-    pub upstream: U,
-    /// The time.
-    pub clock: C,
-    /// The routes, by number.
-    pub routes: Arc<[Route]>,
-    /// What is let in, by route.
-    pub admissions: Arc<Admissions>,
-    /// Its counters.
-    pub metrics: Arc<WorkerMetrics>,
-    /// Its mail.
-    pub mailbox: Mailbox,
-    /// What it sleeps on.
-    pub bell: Bell,
-    /// How its clients see that it sleeps.
-    pub page: Arc<BellPage>,
-    /// Most requests in flight.
-    pub max_in_flight: u32,
-    /// Most requests taken from one session in one turn.
-    pub burst: u32,
-    /// Where tokens begin; random, so that they cannot be guessed.
-    pub first_generation: u32,
-}
-
-impl<C> Parts<(), C> {
-    /// The same parts with an upstream.
-    #[must_use]
-    pub fn with<U>(self, upstream: U) -> Parts<U, C> {
-        Parts {
-            number: self.number,
-            upstream,
-            clock: self.clock,
-            routes: self.routes,
-            admissions: self.admissions,
-            metrics: self.metrics,
-            mailbox: self.mailbox,
-            bell: self.bell,
-            page: self.page,
-            max_in_flight: self.max_in_flight,
-            burst: self.burst,
-            first_generation: self.first_generation,
-        }
-    }
-}
 
 /// How far a worker is on its way to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `cycle` | the duty cycle |
+//! | `parts` | what a worker is made of |
 //! | `validate` | what may pass |
 //! | `sessions` | the table of sessions |
 //! | `in_flight` | the slab of requests on their way |
@@ -20,6 +21,7 @@ pub mod cycle;
 pub mod idle;
 pub mod in_flight;
 pub mod mailbox;
+pub mod parts;
 pub mod sessions;
 pub mod thread;
 pub mod timers;

@@ -12,8 +12,9 @@ use ipc_ringbuf::sys::{Bell, BellPage};
 use ipc_ringbuf::{Client, Code, Outcome, Request as Ask, SubmitError};
 use proptest::prelude::*;
 
-use super::cycle::{Parts, Worker};
+use super::cycle::Worker;
 use super::mailbox::{Mail, NewSession, Notice, Post, mailbox};
+use super::parts::Parts;
 use super::timers::TICK;
 use crate::bridge::{Admission, Admissions, Duty as _, Reply, Request, Token, Upstream};
 use crate::clock::{Clock, Nanos};

@@ -10,6 +10,7 @@
 //! | `jetstream` | streams that capture a subject; publish and stream routes |
 //! | `crash` | clients that are killed |
 //! | `exit_codes` | what goes wrong before a request is sent: one line and the documented code |
+//! | `faults` | a test for each numbered fault of `docs/FAULTS.md` |
 //! | `clients` | each handle of the client library, and a gateway that ends under it |
 //! | `bad_input` | sizes, routes, headers, descriptors, payloads, tenants and deadlines as no good client sends them |
 //! | `contract` | the rules of a decide request: Router and builder refuse the same |
@@ -31,6 +32,7 @@ mod contract;
 mod control;
 mod crash;
 mod exit_codes;
+mod faults;
 mod jetstream;
 mod load;
 mod operations;

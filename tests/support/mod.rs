@@ -17,6 +17,7 @@ pub(crate) mod raw;
 pub(crate) mod router;
 pub(crate) mod server;
 pub(crate) mod silent;
+pub(crate) mod tool;
 pub(crate) mod wire;
 
 /// Longest time for anything that must happen.

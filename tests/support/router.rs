@@ -1,14 +1,13 @@
 //! The reference Router as a process, built once for all tests.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
 use super::lines::Lines;
 use super::server::Server;
-use super::signal;
+use super::{signal, tool};
 
 pub(crate) struct Router {
     child: Child,
@@ -20,7 +19,7 @@ impl Router {
     /// Starts one with these flags; returns when it has its subscriptions.
     pub(crate) fn start(server: &Server, flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut child = Command::new(program())
+        let mut child = tool::command("reference-router")
             .args(["--nats", &server.url()])
             .arg("--log")
             .arg(dir.path().join("log"))
@@ -71,36 +70,4 @@ impl Drop for Router {
         self.child.kill().ok();
         self.child.wait().ok();
     }
-}
-
-/// Builds the program where this test's own gateway was built, in the same profile.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_BIN_EXE_ipc-gateway"))
-            .parent()
-            .unwrap();
-        let profile = match directory.file_name().unwrap().to_str().unwrap() {
-            "debug" => "dev",
-            other => other,
-        };
-        let mut build = Command::new(env!("CARGO"));
-        // What cargo says about this test's package: build scripts that look at it (ring's does)
-        // would run again now, and once more at the next test.
-        for (name, _) in std::env::vars_os() {
-            let name_text = name.to_string_lossy();
-            if name_text.starts_with("CARGO_PKG_") || name_text.starts_with("CARGO_MANIFEST_") {
-                build.env_remove(name);
-            }
-        }
-        let status = build
-            .args(["build", "--quiet", "--offline", "--package", "ipc-tools"])
-            .args(["--bin", "reference-router", "--profile", profile])
-            .arg("--target-dir")
-            .arg(directory.parent().unwrap())
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status();
-        assert!(status.unwrap().success(), "the reference Router is built");
-        directory.join("reference-router")
-    })
 }

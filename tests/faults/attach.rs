@@ -1,0 +1,1 @@
+//! Faults 1 to 7: the control socket and attaching.

@@ -1,0 +1,1 @@
+//! Fault 32: credentials and permissions at the server.

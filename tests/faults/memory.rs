@@ -1,0 +1,1 @@
+//! Faults 8 to 16: rings and shared memory.

@@ -1,0 +1,4 @@
+//! What the tools have in common: the history of a client, and the checker that holds it against
+//! what the Router received and what the gateway counted.
+
+pub mod history;

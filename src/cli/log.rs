@@ -5,10 +5,12 @@ use std::io::{self, IsTerminal as _};
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::nats::witness;
 use crate::settings::{LogFormat, LogSettings};
 
 /// Lines that may wait to be written; more are dropped.
@@ -29,10 +31,11 @@ pub(super) fn start(settings: &LogSettings) -> io::Result<WorkerGuard> {
         .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
         .log_internal_errors(false);
-    let registry = tracing_subscriber::registry().with(filter);
+    // The witness hears what the filter leaves out of the log.
+    let registry = tracing_subscriber::registry().with(witness());
     let begun = match settings.format {
-        LogFormat::Text => registry.with(lines).try_init(),
-        LogFormat::Json => registry.with(lines.json()).try_init(),
+        LogFormat::Text => registry.with(lines.with_filter(filter)).try_init(),
+        LogFormat::Json => registry.with(lines.json().with_filter(filter)).try_init(),
     };
     begun.map_err(io::Error::other)?;
     Ok(guard)

@@ -190,6 +190,12 @@ fn encode_nats(nats: &NatsMetrics, out: &mut Out<'_>) -> fmt::Result {
         nats.connected.get(),
     )?;
     out.counter("nats_connects", "Connections made", nats.connects.get())?;
+    let errors = nats.protocol_errors.all();
+    out.counters(
+        "nats_protocol_errors",
+        "Connections that ended because a message could not be read, by the route that it came from",
+        errors.into_iter().map(|(route, count)| ([("route", route)], count)),
+    )?;
     out.counter(
         "nats_connect_failures",
         "Attempts to connect that failed",

@@ -10,6 +10,8 @@ pub mod nats;
 pub mod worker;
 
 use core::fmt;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use ipc_ringbuf::primitive::{AtomicU64, Ordering};
 
@@ -47,5 +49,31 @@ impl Counter {
 impl fmt::Debug for Counter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.get().fmt(f)
+    }
+}
+
+/// Counts by name, for what happens rarely: a lock is taken each time. The names are few and come
+/// from the configuration, never from a client.
+#[derive(Debug, Default)]
+pub struct Named(Mutex<BTreeMap<String, u64>>);
+
+impl Named {
+    /// Adds 1 to the count of `name`.
+    pub fn increment(&self, name: &str) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.get_mut(name) {
+            Some(count) => *count += 1,
+            None => drop(counts.insert(name.to_owned(), 1)),
+        }
+    }
+
+    /// Every count so far.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, u64)> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts
+            .iter()
+            .map(|(name, count)| (name.clone(), *count))
+            .collect()
     }
 }

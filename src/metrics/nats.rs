@@ -1,6 +1,6 @@
 //! What the NATS room counts.
 
-use super::Counter;
+use super::{Counter, Named};
 
 /// Counters of the NATS room; its one thread writes them.
 #[derive(Debug, Default)]
@@ -28,6 +28,9 @@ pub struct NatsMetrics {
     pub inbox_overflows: Counter,
     /// Answers that the worker's queue had no room for. Always 0, or the books do not balance.
     pub answers_refused: Counter,
+    /// Connections that ended because a message could not be read, by the route that it came from:
+    /// a route's name, `several` or `none`.
+    pub protocol_errors: Named,
     /// Requests that no responder listened for.
     pub no_responders: Counter,
     /// Requests that were on a connection when it was lost.

@@ -13,6 +13,9 @@ use crate::clock::Nanos;
 use crate::metrics::nats::NatsMetrics;
 use crate::route::{Route, RouteKind};
 
+/// Nanoseconds after its deadline for which a request's reply may still come.
+const LATE_NS: u64 = 30_000_000_000;
+
 /// The workers' links, the requests outstanding, and what has been answered in this turn.
 pub(super) struct Desk {
     links: Vec<UpstreamEnd>,
@@ -150,6 +153,18 @@ impl Desk {
             Unmatched::Late => self.metrics.unmatched_late.increment(),
             Unmatched::Duplicate => self.metrics.unmatched_duplicate.increment(),
         }
+    }
+
+    /// The routes of which a reply may be on its way on a connection.
+    pub(super) fn routes_on(&self, serial: Serial, now: Nanos) -> Vec<u16> {
+        let replies = |route: &u16| {
+            let route = self.routes.get(usize::from(*route));
+            route.is_some_and(|route| route.kind != RouteKind::Publish)
+        };
+        let since = Nanos(now.0.saturating_sub(LATE_NS));
+        let mut routes = self.outstanding.routes_on(serial, since);
+        routes.retain(replies);
+        routes
     }
 
     /// Completes everything that was on a connection which is gone, or plans to send it again.

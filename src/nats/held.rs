@@ -50,6 +50,16 @@ impl Queue {
         self.waiting.push_front(held);
     }
 
+    /// Takes out what is of one route, in order.
+    pub(super) fn take_route(&mut self, route: u16) -> VecDeque<Held> {
+        let waiting = core::mem::take(&mut self.waiting);
+        let (taken, left) = waiting
+            .into_iter()
+            .partition(|held| held.request.route == route);
+        self.waiting = left;
+        taken
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }

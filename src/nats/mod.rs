@@ -7,8 +7,9 @@
 //! 2. `requester`: one turn.
 //! 3. `desk`, `outstanding`, `classify`: who waits for what, and how a message becomes a reply.
 //! 4. `pool`, `dial`, `backoff`, `connection`, `inbox`: the lines to NATS.
-//! 5. `held`, `resend`, `publish`: requests on their way out.
-//! 6. `backpressure`: what the Router says of its load, as `router_contract` reads it.
+//! 5. `witness`, `quarantine`: whose reply ended a connection, and what keeps it from others.
+//! 6. `held`, `resend`, `publish`: requests on their way out.
+//! 7. `backpressure`: what the Router says of its load, as `router_contract` reads it.
 //!
 //! Invariant: a request that was handed to the client library is completed by the first of its
 //! reply, its connection's end and the server's refusal; one that was not is rejected. Nothing is
@@ -26,12 +27,15 @@ mod inbox;
 mod outstanding;
 mod pool;
 mod publish;
+mod quarantine;
 mod requester;
 mod resend;
 mod runtime;
+mod witness;
 
 pub use error::NatsError;
 pub use runtime::run;
+pub use witness::witness;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! The lines to NATS: each has at most one connection, makes another when that is gone, and keeps
-//! what waits for one. A session always uses the same line, so its requests keep their order.
+//! what waits for one. A session always uses the same line, so its requests keep their order. After
+//! the shared lines come those for routes in quarantine, which have no connection without one.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use super::dial::{Dial, Notice};
 use super::held::Queue;
 use super::inbox::Inbox;
 use super::outstanding::Serial;
+use super::quarantine::{self, Quarantine};
 use crate::clock::Nanos;
 use crate::health::NatsHealth;
 use crate::metrics::nats::NatsMetrics;
@@ -30,11 +32,17 @@ pub(super) struct Line {
     retry_at: Nanos,
     attempt: u32,
     url: usize,
+    /// A line for routes in quarantine that has none.
+    is_spare: bool,
 }
 
 impl Line {
     fn wants_to_dial(&self) -> bool {
-        !self.is_dialing && self.connection.as_ref().is_none_or(|c| c.is_lame)
+        !self.is_dialing && !self.is_spare && self.connection.as_ref().is_none_or(|c| c.is_lame)
+    }
+
+    fn is_up(&self) -> bool {
+        self.connection.as_ref().is_some_and(|c| !c.has_ended)
     }
 }
 
@@ -43,6 +51,9 @@ pub(super) struct Pool {
     settings: Arc<NatsSettings>,
     boot: String,
     pub(super) lines: Vec<Line>,
+    /// Lines that all sessions share: the first ones.
+    shared: usize,
+    quarantine: Quarantine,
     pub(super) retiring: Vec<Connection>,
     next_serial: Serial,
     backoff: Backoff,
@@ -64,11 +75,14 @@ impl Pool {
         health.set_configured(u32::try_from(count).unwrap_or(u32::MAX));
         let line = |url| Line {
             url,
+            is_spare: url >= count,
             ..Line::default()
         };
         Self {
             boot,
-            lines: (0..count).map(line).collect(),
+            lines: (0..count + quarantine::LINES).map(line).collect(),
+            shared: count,
+            quarantine: Quarantine::default(),
             retiring: Vec::new(),
             next_serial: 0,
             backoff: Backoff::new(settings.reconnect, seed),
@@ -79,24 +93,77 @@ impl Pool {
         }
     }
 
-    /// The line of a session.
-    pub(super) fn line_of(&self, session: u32) -> usize {
-        usize::try_from(session).unwrap_or(0) % self.lines.len().max(1)
+    /// The line of a request: that of its session, unless its route is in quarantine.
+    pub(super) fn line_of(&self, route: u16, session: u32) -> usize {
+        match self.quarantine.line_of(route) {
+            Some(line) => self.shared + line,
+            None => usize::try_from(session).unwrap_or(0) % self.shared.max(1),
+        }
     }
 
-    /// The connection of a line, or that of the next line that has one.
+    /// The connection of a line, or that of the next shared line that has one.
     pub(super) fn choose(&mut self, line: usize) -> Option<&mut Connection> {
-        let count = self.lines.len();
-        let is_up = |line: &Line| line.connection.as_ref().is_some_and(|c| !c.has_ended);
-        let up = (line..count)
-            .chain(0..line)
-            .find(|&index| self.lines.get(index).is_some_and(is_up))?;
-        self.lines.get_mut(up)?.connection.as_mut()
+        let up = if line < self.shared {
+            (line..self.shared)
+                .chain(0..line)
+                .find(|&index| self.lines.get(index).is_some_and(Line::is_up))?
+        } else {
+            line
+        };
+        let line = self.lines.get_mut(up).filter(|line| line.is_up())?;
+        line.connection.as_mut()
     }
 
-    /// Whether any connection is up.
-    pub(super) fn is_up(&self) -> bool {
-        self.lines.iter().any(|line| line.connection.is_some())
+    /// Whether requests on a line have a connection to go to.
+    pub(super) fn is_up(&self, line: usize) -> bool {
+        let shared = self.lines.iter().take(self.shared);
+        if line < self.shared {
+            shared.into_iter().any(|line| line.connection.is_some())
+        } else {
+            self.lines
+                .get(line)
+                .is_some_and(|line| line.connection.is_some())
+        }
+    }
+
+    /// Gives a route a line of its own, and what waits of it. `false` when there is none left.
+    pub(super) fn isolate(&mut self, route: u16, now: Nanos) -> bool {
+        let Some(place) = self.quarantine.admit(route, now) else {
+            return false;
+        };
+        let shared = self.lines.iter_mut().take(self.shared);
+        let waiting: Vec<_> = shared
+            .flat_map(|line| line.queue.take_route(route))
+            .collect();
+        if let Some(line) = self.lines.get_mut(self.shared + place) {
+            line.is_spare = false;
+            waiting.into_iter().for_each(|held| line.queue.push(held));
+        }
+        true
+    }
+
+    /// Moves the routes back that have stayed well.
+    pub(super) fn release(&mut self, now: Nanos) {
+        if self.quarantine.due() > now {
+            return;
+        }
+        let Self {
+            quarantine,
+            lines,
+            shared,
+            ..
+        } = self;
+        let is_free = |line: usize| {
+            let line = lines.get(*shared + line);
+            line.is_none_or(|line| line.queue.is_empty() && !line.is_dialing)
+        };
+        for place in quarantine.release(now, is_free) {
+            if let Some(line) = lines.get_mut(*shared + place) {
+                self.retiring.extend(line.connection.take());
+                line.is_spare = true;
+                line.attempt = 0;
+            }
+        }
     }
 
     /// Requests that wait in all lines.
@@ -154,6 +221,7 @@ impl Pool {
             .map(|line| line.retry_at)
             .min()
             .unwrap_or(Nanos::NEVER)
+            .min(self.quarantine.due())
     }
 
     /// Takes the end of an attempt.
@@ -223,7 +291,8 @@ impl Pool {
     }
 
     fn publish_state(&self) {
-        let up = self.lines.iter().filter(|line| line.connection.is_some());
+        let shared = self.lines.iter().take(self.shared);
+        let up = shared.filter(|line| line.connection.is_some());
         let up = u32::try_from(up.count()).unwrap_or(u32::MAX);
         self.health.set_connected(up);
         self.metrics.connected.set(up.into());

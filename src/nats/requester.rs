@@ -18,6 +18,7 @@ use super::inbox::Address;
 use super::outstanding::{Serial, Unmatched};
 use super::pool::Pool;
 use super::publish::{self, Handover};
+use super::witness;
 use crate::bridge::{Code, UpstreamEnd};
 use crate::clock::Nanos;
 use crate::health::NatsHealth;
@@ -207,9 +208,40 @@ impl Requester {
             while let Some(token) = connection.take_confirmed() {
                 self.desk.complete(token, Code::Sent);
             }
+            if let Some(error) = witness::take() {
+                self.poisoned(serial, &error, now);
+            }
             self.desk.lost(serial, now);
             self.publish_limits();
             self.held_due = now;
+        }
+    }
+
+    /// A message that cannot be read has ended a connection: the routes that it may be from are
+    /// named, and kept from the others.
+    #[cold]
+    fn poisoned(&mut self, serial: Serial, error: &str, now: Nanos) {
+        let suspects = self.desk.routes_on(serial, now);
+        let routes = &self.routes;
+        let names: Vec<&str> = suspects
+            .iter()
+            .filter_map(|&place| routes.get(usize::from(place)))
+            .map(|route| route.name.as_str())
+            .collect();
+        let culprit = match names.as_slice() {
+            [] => "none",
+            [name] => name,
+            _ => "several",
+        };
+        self.desk.metrics.protocol_errors.increment(culprit);
+        tracing::warn!(
+            error,
+            routes = names.join(" "),
+            "a message that cannot be read has ended a connection to NATS: the responder of this \
+             route, or of one of these routes, sends malformed headers"
+        );
+        for route in suspects {
+            self.pool.isolate(route, now);
         }
     }
 
@@ -242,7 +274,7 @@ impl Requester {
     }
 
     fn send_or_hold(&mut self, mut held: Held, cx: &mut Context<'_>, now: Nanos) {
-        let line = self.pool.line_of(held.request.session);
+        let line = self.pool.line_of(held.request.route, held.request.session);
         let must_wait = self
             .pool
             .lines
@@ -301,6 +333,7 @@ impl Requester {
     fn tick(&mut self, cx: &mut Context<'_>, now: Nanos) {
         if self.pool.due() <= now {
             self.pool.dial(now);
+            self.pool.release(now);
         }
         if self.held_due <= now {
             self.expire_held(now);
@@ -325,14 +358,17 @@ impl Requester {
     }
 
     fn expire_held(&mut self, now: Nanos) {
-        let fail_fast = (!self.pool.is_up()).then_some(self.settings.fail_fast);
-        let Self { pool, desk, .. } = self;
-        self.held_due = pool.lines.iter_mut().fold(Nanos::NEVER, |next, line| {
+        self.held_due = Nanos::NEVER;
+        for index in 0..self.pool.lines.len() {
+            let fail_fast = (!self.pool.is_up(index)).then_some(self.settings.fail_fast);
+            let Some(line) = self.pool.lines.get_mut(index) else {
+                break;
+            };
             let due = line.queue.expire(now, fail_fast, |held, code| {
-                desk.reject(&held, code);
+                self.desk.reject(&held, code);
             });
-            next.min(due)
-        });
+            self.held_due = self.held_due.min(due);
+        }
     }
 
     fn retire(&mut self, now: Nanos) {

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::gateway::{
-    Gateway, PUBLISH, Peer, REQUEST, STREAM, create_stream, eventually, settings,
+    Gateway, PUBLISH, Peer, REQUEST, ROUTER, STREAM, create_stream, eventually, settings,
 };
 use super::server::Server;
 use super::start;
-use crate::bridge::{Code, Outcome};
+use crate::bridge::{Code, Outcome, Upstream as _};
 use crate::clock::{Clock as _, System};
 use crate::settings::{NatsAuth, NatsSettings, Secret};
 
@@ -245,28 +245,99 @@ fn an_idempotent_request_that_finds_nobody_is_tried_three_times() {
     assert_eq!(gateway.metrics.published.get(), 3);
 }
 
+/// A responder whose replies have a header block that is none.
+struct Poisoner {
+    socket: std::net::TcpStream,
+    lines: std::io::Lines<BufReader<std::net::TcpStream>>,
+}
+
+impl Poisoner {
+    fn connect(server: &Server, subject: &str) -> Self {
+        let mut socket = std::net::TcpStream::connect(server.address()).unwrap();
+        let hello = format!(
+            "CONNECT {{\"verbose\":false,\"headers\":true}}\r\nSUB {subject} 1\r\nPING\r\n"
+        );
+        socket.write_all(hello.as_bytes()).unwrap();
+        let mut lines = BufReader::new(socket.try_clone().unwrap()).lines();
+        assert!(lines.by_ref().flatten().any(|line| line == "PONG"));
+        Self { socket, lines }
+    }
+
+    /// Answers the next request. The server hands the block on.
+    fn answer(&mut self) {
+        let is_message = |line: &String| line.starts_with("MSG");
+        let message = self.lines.by_ref().flatten().find(is_message).unwrap();
+        let inbox = message.split(' ').nth(3).unwrap();
+        let reply = format!("HPUB {inbox} 5 6\r\nABCDEx\r\n");
+        self.socket.write_all(reply.as_bytes()).unwrap();
+    }
+}
+
 #[test]
-fn a_poisoned_reply_costs_its_connection_and_nothing_more() {
+fn a_poisoned_reply_costs_its_connection_and_names_its_route() {
     let (server, _peer, mut gateway) = start();
-    let mut socket = std::net::TcpStream::connect(server.address()).unwrap();
-    let hello = b"CONNECT {\"verbose\":false,\"headers\":true}\r\nSUB t.request 1\r\nPING\r\n";
-    socket.write_all(hello).unwrap();
-    let mut lines = BufReader::new(socket.try_clone().unwrap()).lines();
-    assert!(lines.by_ref().flatten().any(|line| line == "PONG"));
+    let mut poisoner = Poisoner::connect(&server, "t.request");
     gateway.submit(REQUEST, b"x");
-    let message = lines
-        .by_ref()
-        .flatten()
-        .find(|line| line.starts_with("MSG"))
-        .unwrap();
-    let inbox = message.split(' ').nth(3).unwrap();
-    // The server hands on a header block that is none.
-    socket
-        .write_all(format!("HPUB {inbox} 5 6\r\nABCDEx\r\n").as_bytes())
-        .unwrap();
+    poisoner.answer();
     assert_eq!(gateway.reply().code, Code::UpstreamLost);
-    drop((socket, lines));
+    drop(poisoner);
     eventually(|| gateway.health.connected() == gateway.health.configured());
-    assert_eq!(gateway.call(REQUEST, b"x").code, Code::NoResponders);
+    // The route has a connection of its own now, which may take a moment to come up.
+    let codes: Vec<Code> = (0..20).map(|_| gateway.call(REQUEST, b"x").code).collect();
+    assert_eq!(codes.last(), Some(&Code::NoResponders), "{codes:?}");
     assert_eq!(gateway.metrics.disconnects.get(), 1);
+    let named = gateway.metrics.protocol_errors.all();
+    assert_eq!(named, [("request".to_owned(), 1)]);
+}
+
+#[test]
+fn a_poisoned_route_is_kept_from_the_others() {
+    let (server, peer, mut gateway) = start();
+    let mut poisoner = Poisoner::connect(&server, "t.request");
+    peer.echo("t.router");
+    // Both routes are on the connection that ends: either may be at fault.
+    peer.serve("t.stream", |_, _| async {});
+    let mut both = [
+        gateway.request(REQUEST, b"x"),
+        gateway.request(STREAM, b"x"),
+    ];
+    both[1].session = both[0].session;
+    both.map(|request| gateway.send(request));
+    eventually(|| gateway.metrics.published.get() == 2);
+    poisoner.answer();
+    assert_eq!(gateway.reply().code, Code::UpstreamLost);
+    assert_eq!(gateway.reply().code, Code::UpstreamLost);
+    let errors = |gateway: &Gateway| gateway.metrics.protocol_errors.all();
+    assert_eq!(errors(&gateway), [("several".to_owned(), 1)]);
+    // From now on each has a connection of its own, and the one at fault hits nobody else.
+    let innocent = gateway.submit(STREAM, b"waits");
+    eventually(|| gateway.metrics.published.get() == 3);
+    for round in 1..=3 {
+        let published = gateway.metrics.published.get();
+        let guilty = loop {
+            let token = gateway.submit(REQUEST, b"x");
+            eventually(|| {
+                gateway.metrics.published.get() > published || gateway.worker.has_replies()
+            });
+            if !gateway.worker.has_replies() {
+                break token;
+            }
+            // While its connection comes back, the route's requests are rejected soon.
+            assert_eq!(gateway.reply().code, Code::UpstreamDown);
+        };
+        poisoner.answer();
+        let reply = gateway.reply();
+        assert_eq!((reply.token, reply.code), (guilty, Code::UpstreamLost));
+        assert_eq!(gateway.call(ROUTER, b"x").code, Code::Ok, "{round}");
+    }
+    let expected = [("request".to_owned(), 3), ("several".to_owned(), 1)];
+    assert_eq!(errors(&gateway), expected);
+    assert_eq!(gateway.health.connected(), gateway.health.configured());
+    assert_eq!(
+        gateway
+            .reply_within(Duration::from_millis(50))
+            .map(|reply| reply.token),
+        None
+    );
+    drop((innocent, server));
 }

@@ -94,7 +94,10 @@ fn check(args: &Args) -> Result<Verdict, CheckError> {
         }
     }
     if let Some(path) = &args.after {
-        let before = args.before.as_deref().map_or_else(|| Ok(Books::default()), books)?;
+        let before = args
+            .before
+            .as_deref()
+            .map_or_else(|| Ok(Books::default()), books)?;
         checker.books(books(path)?.since(&before));
     }
     for name in &args.untouched {

@@ -142,6 +142,18 @@ impl Reply {
             retry_after_ms: 0,
         }
     }
+
+    /// What stands in for a reply of `bytes` bytes that is too large: nothing is cut silently.
+    #[must_use]
+    pub fn too_large(token: Token, bytes: u64) -> Self {
+        let mut note = Vec::new();
+        // Digits are a value that any header may have.
+        let _ = headers::encode("ipcgw-reply-bytes", &bytes.to_string(), &mut note);
+        Self {
+            headers: note.into(),
+            ..Self::bare(token, Code::BadReply)
+        }
+    }
 }
 
 /// What a worker needs of the side that answers. Never blocks.
@@ -349,6 +361,12 @@ impl UpstreamEnd {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.link.outbound.len()
+    }
+
+    /// Most requests that the worker keeps in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.link.inbound.capacity() / 2
     }
 
     /// Whether the worker's end is gone: nobody waits for an answer any more.

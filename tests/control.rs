@@ -292,46 +292,6 @@ fn silent_connections_do_not_keep_others_out_and_are_dropped_in_time() {
 }
 
 #[test]
-fn late_and_repeated_replies_are_counted_one_by_one() {
-    let server = Server::start();
-    let gateway = connected(&server);
-    let unmatched = |reason| metric(&gateway, "ipcgw_unmatched_replies_total", reason);
-    let mut client = attach(&gateway);
-    let before = metric(&gateway, "ipcgw_accepted_total", "");
-    let router = Router::start(&server, &["--duplicate", "2"]);
-    submit(&mut client, 0, 100);
-    assert_eq!(take(&mut client, 100), HashMap::from([(Code::Ok, 100)]));
-    eventually("each repeated reply has come", || {
-        unmatched("late") + unmatched("duplicate") >= 200
-    });
-    let repeated = count(&router.end(), "duplicates");
-    assert_eq!(unmatched("late") + unmatched("duplicate"), repeated);
-    let router = Router::start(&server, &["--late", "300ms"]);
-    for mark in 0..50 {
-        let body = decide(&mark.to_string(), 256);
-        let timeout = Duration::from_millis(100);
-        client
-            .submit(Request::to("decide").payload(&body).timeout(timeout))
-            .unwrap();
-    }
-    assert_eq!(take(&mut client, 50), HashMap::from([(Code::Timeout, 50)]));
-    let useless = || {
-        let late = metric(&gateway, "ipcgw_late_replies_total", "");
-        late + unmatched("late") + unmatched("duplicate")
-    };
-    eventually("each late reply has come", || useless() >= 250);
-    assert_eq!(useless(), repeated + count(&router.end(), "late"));
-    assert_eq!(unmatched("forged"), 0);
-    // The books balance.
-    assert_eq!(metric(&gateway, "ipcgw_accepted_total", "") - before, 150);
-    assert_eq!(metric(&gateway, "ipcgw_in_flight", ""), 0);
-    assert_eq!(
-        metric(&gateway, "ipcgw_completions_total", ""),
-        metric(&gateway, "ipcgw_accepted_total", "")
-    );
-}
-
-#[test]
 fn the_admin_server_says_what_it_does_not_know_and_serves_many() {
     let gateway = start(&["--upstream", "loopback"]);
     assert_eq!(get(&gateway, "/nothing").0, 404);

@@ -1,16 +1,11 @@
 //! A stream that captures a route's subject, and the kinds of route besides `request`.
 
-use std::time::Duration;
-
 use ipc_ringbuf::{Code, Outcome, Request};
 
-use crate::support::decide;
-use crate::support::gateway::{attach, connected, connected_as};
-use crate::support::router::Router;
+use crate::support::gateway::{attach, connected_as};
 use crate::support::server::Server;
 use crate::support::wire::Wire;
 
-const DECIDE: &str = "beamline.router.v1.decide";
 /// A route of each kind.
 const ROUTES: &str = r#"
 [[route]]
@@ -24,44 +19,6 @@ subject = "store.events"
 kind = "stream"
 timeout = "2s"
 "#;
-
-#[test]
-fn the_answer_is_the_routers_although_a_stream_acknowledges_first() {
-    let server = Server::with(&["-js"]);
-    let gateway = connected(&server);
-    let mut wire = Wire::connect(&server);
-    wire.create_stream("DECIDE", DECIDE);
-    // The acknowledgement is there long before the answer.
-    let _router = Router::start(&server, &["--delay", "20ms"]);
-    let mut client = attach(&gateway);
-    for number in 0..20 {
-        let body = decide(&format!("r-{number}"), 256);
-        let reply = client.call(Request::to("decide").payload(&body)).unwrap();
-        assert_eq!(reply.code(), Code::Ok);
-        let answer = String::from_utf8_lossy(reply.payload());
-        assert!(
-            answer.contains(&format!("\"request_id\":\"r-{number}\"")),
-            "{answer}"
-        );
-    }
-    assert_eq!(wire.stored("DECIDE"), 20);
-}
-
-#[test]
-fn an_acknowledgement_alone_is_no_answer() {
-    let server = Server::with(&["-js"]);
-    let gateway = connected(&server);
-    let mut wire = Wire::connect(&server);
-    wire.create_stream("DECIDE", DECIDE);
-    let mut client = attach(&gateway);
-    let body = decide("r", 256);
-    let request = Request::to("decide").payload(&body);
-    let reply = client
-        .call(request.timeout(Duration::from_millis(200)))
-        .unwrap();
-    assert_eq!(reply.code(), Code::Timeout);
-    assert_eq!(wire.stored("DECIDE"), 1);
-}
 
 #[test]
 fn a_publish_route_completes_as_sent_and_its_message_arrives_unchanged() {

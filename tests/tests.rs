@@ -5,8 +5,6 @@
 //! | `support` | guards for the processes, each ended with its guard |
 //! | `serve` | `ipc-gateway serve` and `call`: attach, call, be refused |
 //! | `load` | many requests of several client processes |
-//! | `outage` | nobody who answers, a server that dies |
-//! | `timeouts` | a Router that is silent, late or repeats itself |
 //! | `jetstream` | streams that capture a subject; publish and stream routes |
 //! | `crash` | clients that are killed |
 //! | `exit_codes` | what goes wrong before a request is sent: one line and the documented code |
@@ -36,8 +34,6 @@ mod faults;
 mod jetstream;
 mod load;
 mod operations;
-mod outage;
 mod protocol;
 mod serve;
 mod support;
-mod timeouts;

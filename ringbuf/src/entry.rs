@@ -214,9 +214,10 @@ pub struct Sqe {
     pub header_len: u32,
     /// Bytes of the payload.
     pub payload_len: u32,
-    /// Time allowed, in nanoseconds from acceptance; 0 means the route's default.
+    /// Time allowed, in nanoseconds from `submitted_ns`; 0 means the route's default.
     pub timeout_ns: u64,
-    /// `CLOCK_MONOTONIC` nanoseconds when the client submitted: a claim, for timings only.
+    /// `CLOCK_MONOTONIC` nanoseconds when the client submitted. A claim: it can shorten the time
+    /// allowed and never lengthen it, as 0 or what is yet to come means the moment of acceptance.
     pub submitted_ns: u64,
 }
 

@@ -189,6 +189,11 @@ fn encode_nats(nats: &NatsMetrics, out: &mut Out<'_>) -> fmt::Result {
         "Connections that are up",
         nats.connected.get(),
     )?;
+    out.gauge(
+        "nats_tasks",
+        "Tasks of the NATS runtime when it last went to sleep",
+        nats.tasks.get(),
+    )?;
     out.counter("nats_connects", "Connections made", nats.connects.get())?;
     let errors = nats.protocol_errors.all();
     out.counters(

@@ -31,6 +31,8 @@ pub struct NatsMetrics {
     /// Connections that ended because a message could not be read, by the route that it came from:
     /// a route's name, `several` or `none`.
     pub protocol_errors: Named,
+    /// Tasks of the room's runtime, when it last went to sleep.
+    pub tasks: Counter,
     /// Requests that no responder listened for.
     pub no_responders: Counter,
     /// Requests that were on a connection when it was lost.

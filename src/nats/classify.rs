@@ -42,7 +42,7 @@ pub(super) fn reply(
         }
     } else {
         metrics.replies_too_large.increment();
-        Some(Reply::bare(token, Code::BadReply))
+        Some(Reply::too_large(token, size as u64))
     }
 }
 

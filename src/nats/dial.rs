@@ -22,9 +22,9 @@ use crate::settings::{NatsAuth, NatsSettings, Secret};
 /// Messages that the library queues on the way out. What lies there when a connection drops was
 /// never sent but counts as lost, so it is small.
 const CLIENT_CAPACITY: usize = 512;
-/// Messages that the library queues for an inbox. It drops those beyond, so this is more than a
-/// gateway can have in flight; memory is used only as messages wait.
-const INBOX_CAPACITY: usize = 512 * 1024;
+/// Messages that the library queues for an inbox besides one for each request in flight: replies
+/// that are late or repeated.
+const STRAYS: usize = 64 * 1024;
 /// Port 0 is never listened on: an attempt to connect to it fails at once.
 const NOWHERE: &str = "nats://127.0.0.1:0";
 
@@ -56,6 +56,8 @@ pub(super) struct Dial {
     pub(super) line: usize,
     pub(super) serial: Serial,
     pub(super) inbox: Inbox,
+    /// Most requests that can be in flight.
+    pub(super) in_flight: usize,
     pub(super) notices: UnboundedSender<Notice>,
 }
 
@@ -124,7 +126,9 @@ impl Dial {
             .connection_timeout(settings.connect_timeout)
             .ping_interval(settings.ping_interval)
             .client_capacity(CLIENT_CAPACITY)
-            .subscription_capacity(INBOX_CAPACITY)
+            // The library drops what it has no room for, so there is room for every answer. Memory
+            // is used only as messages wait.
+            .subscription_capacity(self.in_flight.saturating_add(STRAYS))
             .skip_subject_validation(true)
             .ignore_discovered_servers()
             .max_reconnects(1)

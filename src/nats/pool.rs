@@ -50,6 +50,8 @@ impl Line {
 pub(super) struct Pool {
     settings: Arc<NatsSettings>,
     boot: String,
+    /// Most requests that can be in flight.
+    in_flight: usize,
     pub(super) lines: Vec<Line>,
     /// Lines that all sessions share: the first ones.
     shared: usize,
@@ -66,6 +68,7 @@ impl Pool {
     pub(super) fn new(
         settings: Arc<NatsSettings>,
         boot: String,
+        in_flight: usize,
         notices: UnboundedSender<Notice>,
         health: Arc<NatsHealth>,
         metrics: Arc<NatsMetrics>,
@@ -80,6 +83,7 @@ impl Pool {
         };
         Self {
             boot,
+            in_flight,
             lines: (0..count + quarantine::LINES).map(line).collect(),
             shared: count,
             quarantine: Quarantine::default(),
@@ -208,6 +212,7 @@ impl Pool {
                 line: index,
                 serial: self.next_serial,
                 inbox: Inbox::new(&self.boot, self.next_serial),
+                in_flight: self.in_flight,
                 notices: self.notices.clone(),
             };
             dial.start();

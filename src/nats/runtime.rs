@@ -66,12 +66,14 @@ pub fn run(
     let seed = u64::from_ne_bytes(seed);
     let (notices_in, notices) = mpsc::unbounded_channel();
     let subject = |route: &Route| Subject::from(route.subject.as_str());
+    let in_flight = links.iter().map(UpstreamEnd::in_flight).sum();
     let requester = Requester {
         subjects: routes.iter().map(subject).collect(),
         desk: Desk::new(links, Arc::clone(&routes), Arc::clone(&metrics), seed),
         pool: Pool::new(
             Arc::clone(&settings),
             boot_name(boot),
+            in_flight,
             notices_in,
             Arc::clone(&health),
             metrics,
@@ -185,6 +187,10 @@ impl Room {
         let mut is_armed = false;
         let metrics = Arc::clone(&self.requester.desk.metrics);
         metrics.asleep.set(1);
+        let tasks = tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks();
+        metrics.tasks.set(u64::try_from(tasks).unwrap_or(u64::MAX));
         poll_fn(|cx| {
             // Whatever wakes the task after this is a reason to take a turn.
             if is_armed {

@@ -17,7 +17,6 @@ use bytes::BytesMut;
 use ipc_ringbuf::doorbell;
 use ipc_ringbuf::entry::{Code, Cqe, Sqe};
 use ipc_ringbuf::error::{EndReason, PeerMisbehaved};
-use ipc_ringbuf::headers;
 use ipc_ringbuf::port::{Rung, Submission};
 use ipc_ringbuf::sys::{Bell, BellPage};
 
@@ -273,10 +272,19 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                     &self.admissions,
                     limits,
                 )
-                .map(|timeout| (sqe, timeout))
+                .and_then(|timeout| {
+                    // The time allowed runs from submission: what a client claims of that can only
+                    // shorten it.
+                    let waited = ring_wait(&sqe, now);
+                    let deadline = Nanos(now.0.saturating_sub(waited)).after(timeout);
+                    if deadline <= now {
+                        return Err(Code::ExpiredUnsent.into());
+                    }
+                    Ok((sqe, waited, deadline))
+                })
             });
             match outcome {
-                Ok((sqe, timeout)) => {
+                Ok((sqe, ring_wait_ns, deadline)) => {
                     let body = self.batch.split().freeze();
                     let entry = Entry {
                         seat,
@@ -284,8 +292,8 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                         block: submission.block,
                         user_data: sqe.user_data,
                         accepted: now,
-                        ring_wait_ns: ring_wait(&sqe, now),
-                        deadline: now.after(timeout),
+                        ring_wait_ns,
+                        deadline,
                     };
                     self.metrics.ring_wait.record(entry.ring_wait_ns);
                     let Some(token) = self.in_flight.insert(entry) else {
@@ -360,10 +368,8 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                 .port
                 .complete(entry.block, cqe, &reply.headers, &reply.payload)
         } else {
-            // Nothing is cut silently: the client learns how long the answer was.
             cqe.code = Code::BadReply;
-            let mut note = Vec::new();
-            let _ = headers::encode("ipcgw-reply-bytes", &bytes.to_string(), &mut note);
+            let note = Reply::too_large(reply.token, bytes).headers;
             let note = if session.port.fits(note.len() as u64) {
                 &note[..]
             } else {

@@ -8,7 +8,9 @@
 //! | `lifecycle` | 18 to 20: clients that die, fork and come back |
 //! | `overload` | 17, 21 and 45: slow, greedy and too many clients |
 //! | `content` | 22 to 28: what is in a request |
-//! | `upstream` | 29 to 31 and 33 to 42: the server and the Router |
+//! | `upstream` | 29, 30, 33 and 40 to 42: a server that dies, hangs or is cut off |
+//! | `replies` | 34 to 37: nobody who answers, replies that repeat or come late |
+//! | `storm` | 31: a server that comes and goes |
 //! | `auth` | 32: credentials and permissions at the server |
 //! | `host` | 43 to 45: the gateway's own death, the clock, disks and logs |
 
@@ -19,4 +21,6 @@ mod host;
 mod lifecycle;
 mod memory;
 mod overload;
+mod replies;
+mod storm;
 mod upstream;

@@ -49,6 +49,16 @@ impl Lines {
         assert!(text.contains(what), "{what:?} was not said, but: {text}");
     }
 
+    /// Waits for this many lines; returns everything so far.
+    pub(crate) fn wait_for_lines(&self, count: usize) -> String {
+        let text = self.wait(|written| written.ended || written.text.lines().count() >= count);
+        assert!(
+            text.lines().count() >= count,
+            "{count} lines were expected: {text}"
+        );
+        text
+    }
+
     fn wait(&self, done: impl Fn(&Written) -> bool) -> String {
         let (written, changed) = &*self.0;
         let guard = written.lock().unwrap();

@@ -10,9 +10,11 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 pub(crate) mod admin;
 pub(crate) mod bench;
 pub(crate) mod gateway;
+pub(crate) mod history;
 pub(crate) mod lines;
 pub(crate) mod openmetrics;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod router;
 pub(crate) mod server;
@@ -57,4 +59,17 @@ pub(crate) fn decide(id: &str, bytes: usize) -> Vec<u8> {
     body.resize(bytes.saturating_sub(tail.len()).max(body.len() + 10), b'x');
     body.extend_from_slice(tail);
     body
+}
+
+/// Whether the long forms are asked for: `IPCGW_LONG=1`, as `tools/check.sh --deep` does.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("IPCGW_LONG").is_some_and(|value| value == "1")
+}
+
+/// Lets what runs beside go on for a while.
+pub(crate) fn meanwhile(time: Duration) {
+    let end = Instant::now() + time;
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        std::thread::park_timeout(left);
+    }
 }

@@ -46,6 +46,11 @@ impl Router {
             .collect()
     }
 
+    /// Where the log is.
+    pub(crate) fn log_path(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
     /// The payloads of the requests that it received, as text.
     pub(crate) fn payloads(&self) -> Vec<String> {
         let text = |line: &Value| line["payload"].as_str().map(str::to_owned);
@@ -55,6 +60,12 @@ impl Router {
     /// The bodies that it sent, one a line.
     pub(crate) fn replies(&self) -> PathBuf {
         self.dir.path().join("replies")
+    }
+
+    /// Ends it with SIGTERM, after which the log is complete.
+    pub(crate) fn close(&mut self) {
+        signal("-TERM", self.child.id());
+        self.child.wait().unwrap();
     }
 
     /// Ends it with SIGTERM; returns its counts.

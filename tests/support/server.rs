@@ -57,6 +57,10 @@ impl Server {
         self.log().matches("Client connection created").count()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it with SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

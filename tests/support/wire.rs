@@ -75,6 +75,14 @@ impl Wire {
         serde_json::from_slice(&self.next()).unwrap()
     }
 
+    /// Whether somebody answers on a subject, rather than the server that nobody listens.
+    pub(crate) fn is_answered(&mut self, subject: &str, body: &str) -> bool {
+        self.subscribe("answers");
+        let bytes = body.len();
+        self.send(&format!("PUB {subject} answers {bytes}\r\n{body}\r\n"));
+        !self.next().is_empty()
+    }
+
     /// Makes a stream that captures a subject. The connection must be used for nothing else.
     pub(crate) fn create_stream(&mut self, name: &str, subject: &str) {
         self.subscribe("answers");

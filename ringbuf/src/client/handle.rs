@@ -162,9 +162,7 @@ impl Client {
         }
         let user_data = request.user_data.unwrap_or(self.next_mark);
         self.next_mark = self.next_mark.wrapping_add(1);
-        if self.stamp == 0 || self.next_mark.is_multiple_of(SUBMISSIONS_PER_STAMP) {
-            self.stamp = sys::monotonic_ns();
-        }
+        let submitted_ns = self.stamp();
         let sqe = Sqe {
             user_data,
             opcode: Opcode::Call,
@@ -173,13 +171,27 @@ impl Client {
             header_len,
             payload_len,
             timeout_ns: request.timeout_ns,
-            submitted_ns: self.stamp,
+            submitted_ns,
         };
         Ok((block, sqe, request))
     }
 
+    /// The moment of a submission; the clock is read once for several.
+    fn stamp(&mut self) -> u64 {
+        if self.stamp == 0 || self.next_mark.is_multiple_of(SUBMISSIONS_PER_STAMP) {
+            self.stamp = sys::monotonic_ns();
+        }
+        self.stamp
+    }
+
     /// Pushes a loaned block.
     pub(super) fn push_loan(&mut self, block: u32, sqe: &Sqe) -> Ticket {
+        // What was lent may have taken its time to be written.
+        let submitted_ns = self.stamp();
+        let sqe = &Sqe {
+            submitted_ns,
+            ..*sqe
+        };
         let pushed = self
             .session
             .as_mut()

@@ -107,7 +107,7 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Time allowed, from acceptance by the gateway. Without it the route's default holds; the
+    /// Time allowed, from submission. Without it the route's default holds; the
     /// gateway cuts it to the route's longest and never gives less than a millisecond.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         // 0 on the wire means the default, so the shortest that can be asked is 1 ns.

@@ -302,7 +302,9 @@ fn a_poisoned_route_is_kept_from_the_others() {
         gateway.request(STREAM, b"x"),
     ];
     both[1].session = both[0].session;
-    both.map(|request| gateway.send(request));
+    for request in both {
+        gateway.send(request);
+    }
     eventually(|| gateway.metrics.published.get() == 2);
     poisoner.answer();
     assert_eq!(gateway.reply().code, Code::UpstreamLost);

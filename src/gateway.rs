@@ -17,7 +17,8 @@ use crate::control::{
 };
 use crate::health::{NatsHealth, StopSignal};
 use crate::metrics::{
-    control::ControlMetrics, export::Sources, nats::NatsMetrics, worker::WorkerMetrics,
+    control::ControlMetrics, export::Sources, log::LogMetrics, nats::NatsMetrics,
+    worker::WorkerMetrics,
 };
 use crate::nats::{self, NatsError};
 use crate::placement::{self, CoreId, Placement};
@@ -44,11 +45,16 @@ pub enum GatewayError {
     Os(#[from] io::Error),
 }
 
-/// Runs the gateway until a signal ends it. `serving` is called once clients can attach.
+/// Runs the gateway until a signal ends it. `log` counts the lines that were not written; `serving`
+/// is called once clients can attach.
 ///
 /// # Errors
 /// [`GatewayError`] when it cannot start.
-pub fn run(config: Config, serving: impl FnOnce()) -> Result<Ended, GatewayError> {
+pub fn run(
+    config: Config,
+    log: Arc<LogMetrics>,
+    serving: impl FnOnce(),
+) -> Result<Ended, GatewayError> {
     let control = &config.control;
     let listener = Listener::bind(&control.socket, control.socket_mode)?;
     let admin = AdminListener::bind(&control.admin, control.socket_mode)?;
@@ -118,6 +124,7 @@ pub fn run(config: Config, serving: impl FnOnce()) -> Result<Ended, GatewayError
         workers: metrics,
         nats: nats.as_ref().map(|nats| Arc::clone(&nats.metrics)),
         control: Arc::new(ControlMetrics::default()),
+        log,
     };
     let health = nats.as_ref().map(|nats| Arc::clone(&nats.health));
     let server = Server {

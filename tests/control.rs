@@ -37,7 +37,7 @@ fn take(client: &mut Client, count: u64) -> HashMap<Code, u64> {
 }
 
 #[test]
-fn sigterm_finishes_what_is_in_flight_and_refuses_what_is_new() {
+fn f45_sigterm_finishes_what_is_in_flight_and_refuses_what_is_new() {
     let server = Server::start();
     let gateway = connected(&server);
     let router = Router::start(&server, &["--delay", "400ms"]);
@@ -84,7 +84,7 @@ fn send_until_draining(client: &mut Client, done: &AtomicU64) -> HashMap<Code, u
 }
 
 #[test]
-fn a_drain_under_load_answers_all_that_was_sent() {
+fn f45_a_drain_under_load_answers_all_that_was_sent() {
     let server = Server::start();
     let gateway = connected(&server);
     let router = Router::start(&server, &[]);
@@ -124,7 +124,7 @@ fn count(summary: &str, name: &str) -> u64 {
 }
 
 #[test]
-fn a_drain_that_takes_too_long_ends_as_unknown() {
+fn f45_a_drain_that_takes_too_long_ends_as_unknown() {
     let server = Server::start();
     let text = "[control]\ndrain_timeout = \"300ms\"\n";
     let gateway = start_configured(text, &["--nats", &server.url()]);
@@ -156,7 +156,7 @@ fn a_drain_that_takes_too_long_ends_as_unknown() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once_and_the_client_completes_what_it_has() {
+fn f45_a_second_signal_ends_at_once_and_the_client_completes_what_it_has() {
     let server = Server::start();
     let gateway = connected(&server);
     let _router = Router::start(&server, &["--silent-rate", "1"]);

@@ -1,7 +1,8 @@
 //! Log lines: to standard error, by a thread of their own, so that a reader that has stopped
 //! cannot stop the gateway. Lines that it does not take in time are dropped.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::Arc;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -10,22 +11,47 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::metrics::Counter;
+use crate::metrics::log::LogMetrics;
 use crate::nats::witness;
 use crate::settings::{LogFormat, LogSettings};
 
 /// Lines that may wait to be written; more are dropped.
 const WAITING: usize = 4096;
 
+/// Standard error, whose failures are counted and nothing else: a full disk is no reason to stop.
+struct Counted {
+    failed: Arc<Counter>,
+}
+
+impl Write for Counted {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if io::stderr().write_all(line).is_err() {
+            self.failed.increment();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Begins to write log lines. They are written until the guard is dropped.
 ///
 /// # Errors
 /// When the filter is not one, or something else in this process has begun to log.
-pub(super) fn start(settings: &LogSettings) -> io::Result<WorkerGuard> {
+pub(super) fn start(settings: &LogSettings) -> io::Result<(WorkerGuard, Arc<LogMetrics>)> {
+    let failed = Arc::new(Counter::default());
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(WAITING)
         .thread_name("ipcgw-log")
-        .finish(io::stderr());
+        .finish(Counted {
+            failed: Arc::clone(&failed),
+        });
+    let dropped = writer.error_counter();
+    let dropped = move || u64::try_from(dropped.dropped_lines()).unwrap_or(u64::MAX);
     let filter = EnvFilter::try_new(&settings.filter).map_err(io::Error::other)?;
     let lines = fmt::layer()
         .with_writer(writer)
@@ -38,5 +64,5 @@ pub(super) fn start(settings: &LogSettings) -> io::Result<WorkerGuard> {
         LogFormat::Json => registry.with(lines.json().with_filter(filter)).try_init(),
     };
     begun.map_err(io::Error::other)?;
-    Ok(guard)
+    Ok((guard, Arc::new(LogMetrics::new(failed, dropped))))
 }

@@ -20,8 +20,8 @@ pub fn run(args: &ServeArgs) -> ExitCode {
             return Exit::from(&error).into();
         }
     };
-    let _log = match log::start(&config.log) {
-        Ok(guard) => guard,
+    let (_log, lines) = match log::start(&config.log) {
+        Ok(begun) => begun,
         Err(error) => {
             complain(&error);
             return Exit::OsError.into();
@@ -32,7 +32,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     let serving = || {
         let _unread = print_line(format_args!("ipc-gateway: serving {}", socket.display()));
     };
-    match gateway::run(config, serving) {
+    match gateway::run(config, lines, serving) {
         Ok(_) => Exit::Ok.into(),
         Err(error) => {
             complain(&error);

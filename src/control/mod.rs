@@ -13,6 +13,7 @@
 //! | `throttle` | fewer log lines about clients that make many |
 //! | `server` | the loop: notices of the workers, signals, the threads' pulse |
 //! | `report` | what the gateway says of itself |
+//! | `manager` | the service manager, which is told and never waited for |
 //! | `admin` | the HTTP server that says it |
 //! | `interrupt` | signals, for the subcommands that are not the server |
 
@@ -22,6 +23,7 @@ mod greet;
 mod interrupt;
 mod limits;
 mod listener;
+mod manager;
 mod report;
 mod room;
 mod server;

@@ -153,6 +153,7 @@ mod tests {
             workers: vec![Arc::default()],
             nats: nats.is_some().then(Arc::default),
             control: Arc::default(),
+            log: Arc::default(),
         };
         Report::new(sources, nats)
     }

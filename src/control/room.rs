@@ -347,6 +347,7 @@ mod tests {
             workers: vec![Arc::default()],
             nats: None,
             control: Arc::default(),
+            log: Arc::default(),
         };
         let report = Arc::new(Report::new(sources, None));
         let workers = vec![WorkerHandle { post, page }];

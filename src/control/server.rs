@@ -17,6 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use super::admin::AdminListener;
 use super::greet::accept;
 use super::listener::Listener;
+use super::manager::Manager;
 use super::report::{Pulse, Report};
 use super::room::Room;
 use crate::clock::{Clock as _, System};
@@ -96,11 +97,12 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let mut signals = Signals::new()?;
     let notices = Notices::new(bell)?;
     let accepting = tokio::task::spawn_local(accept(Rc::clone(&room), listener));
-    let watching = tokio::task::spawn_local(watch(Arc::clone(&report)));
+    let manager = Rc::new(Manager::default());
+    let watching = tokio::task::spawn_local(watch(Arc::clone(&report), Rc::clone(&manager)));
     let sending = tokio::task::spawn_local(resend(Rc::clone(&room)));
     let answering = tokio::task::spawn_local(admin.serve(report));
     serving();
-    tell_manager(NotifyState::Ready);
+    manager.tell(&NotifyState::Ready);
     let mut deadline = None;
     let mut ended = loop {
         tokio::select! {
@@ -109,7 +111,7 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
                 if deadline.is_some() {
                     break Ended::AtOnce;
                 }
-                tell_manager(NotifyState::Stopping);
+                manager.tell(&NotifyState::Stopping);
                 tracing::info!(timeout = ?drain_timeout, "draining: a second signal ends at once");
                 deadline = Some(Instant::now() + drain_timeout);
                 room.borrow_mut().drain();
@@ -188,7 +190,7 @@ async fn until(deadline: Option<Instant>) {
 }
 
 /// Looks whether the threads advance, and feeds the service manager's watchdog while they do.
-async fn watch(report: Arc<Report>) {
+async fn watch(report: Arc<Report>, manager: Rc<Manager>) {
     let watchdog = sd_notify::watchdog_enabled();
     let period = watchdog.map_or(PULSE, |limit| PULSE.min(limit / 2));
     let mut ticks = interval(period.max(Duration::from_millis(1)));
@@ -200,7 +202,7 @@ async fn watch(report: Arc<Report>) {
         pulse.look(&report, System.now());
         let live = report.live();
         if watchdog.is_some() && live.is_ok() {
-            tell_manager(NotifyState::Watchdog);
+            manager.tell(&NotifyState::Watchdog);
         }
         match &live {
             Err(reason) if was_live => tracing::error!(reason, "not alive"),
@@ -219,12 +221,5 @@ async fn resend(room: Rc<RefCell<Room>>) {
         while !room.borrow_mut().resend() {
             sleep(RESEND).await;
         }
-    }
-}
-
-/// Tells the service manager, if there is one.
-fn tell_manager(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "cannot tell the service manager");
     }
 }

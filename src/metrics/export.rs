@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::control::ControlMetrics;
 use super::latency::Histogram;
+use super::log::LogMetrics;
 use super::nats::NatsMetrics;
 use super::worker::WorkerMetrics;
 
@@ -29,6 +30,8 @@ pub struct Sources {
     pub nats: Option<Arc<NatsMetrics>>,
     /// The control room's.
     pub control: Arc<ControlMetrics>,
+    /// The log's.
+    pub log: Arc<LogMetrics>,
 }
 
 impl Sources {
@@ -174,6 +177,11 @@ impl Sources {
             "log_suppressed",
             "Log lines about clients left out because there were too many",
             control.log_suppressed.get(),
+        )?;
+        out.counter(
+            "log_dropped",
+            "Log lines that were not written: the reader was too slow, or the disk full",
+            self.log.lost(),
         )?;
         out.gauge(
             "draining",
@@ -377,6 +385,7 @@ mod tests {
             workers: vec![Arc::default(), Arc::default()],
             nats: Some(Arc::default()),
             control: Arc::default(),
+            log: Arc::default(),
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod control;
 pub mod export;
 pub mod latency;
+pub mod log;
 pub mod nats;
 pub mod worker;
 

@@ -47,6 +47,15 @@ impl Gateway {
         kib.parse::<i64>().unwrap() * 1024
     }
 
+    /// The names of the files in its directory.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.dir.path()).unwrap();
+        let name = |entry: std::fs::DirEntry| entry.file_name().into_string().unwrap();
+        let mut names: Vec<String> = entries.map(|entry| name(entry.unwrap())).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Ends the process with SIGKILL. The socket's file stays.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -61,7 +70,7 @@ impl Gateway {
 
     /// Starts another process on the same socket, after the first has ended.
     pub(crate) fn restart(&mut self, arguments: &[&str]) {
-        (self.child, self.said) = spawn(&self.socket, self.dir.path(), arguments);
+        (self.child, self.said) = spawn(serve(&self.socket), self.dir.path(), arguments);
     }
 }
 
@@ -81,7 +90,29 @@ pub(crate) fn start_configured(text: &str, arguments: &[&str]) -> Gateway {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("gateway.sock");
     std::fs::write(dir.path().join("config.toml"), text).unwrap();
-    let (child, said) = spawn(&socket, dir.path(), arguments);
+    let (child, said) = spawn(serve(&socket), dir.path(), arguments);
+    Gateway {
+        child,
+        socket,
+        said,
+        dir,
+    }
+}
+
+/// Starts one by a shell script, in which `"$@"` is the gateway's command line and `$DIR` its
+/// directory. The script must end with `exec`.
+pub(crate) fn start_by(script: &str, text: &str, arguments: &[&str]) -> Gateway {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("gateway.sock");
+    std::fs::write(dir.path().join("config.toml"), text).unwrap();
+    let gateway = serve(&socket);
+    let mut command = Command::new("sh");
+    command
+        .args(["-ec", script, "sh"])
+        .arg(gateway.get_program());
+    command.args(gateway.get_args()).env("DIR", dir.path());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (child, said) = spawn(command, dir.path(), arguments);
     Gateway {
         child,
         socket,
@@ -91,8 +122,8 @@ pub(crate) fn start_configured(text: &str, arguments: &[&str]) -> Gateway {
 }
 
 /// Starts a process with the configuration file in `dir`; returns when it has said where it serves.
-fn spawn(socket: &Path, dir: &Path, arguments: &[&str]) -> (Child, Lines) {
-    let mut child = serve(socket)
+fn spawn(mut command: Command, dir: &Path, arguments: &[&str]) -> (Child, Lines) {
+    let mut child = command
         .arg("--config")
         .arg(dir.join("config.toml"))
         .args(arguments)

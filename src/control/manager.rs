@@ -1,0 +1,76 @@
+//! The service manager, told over its socket as `sd_notify(3)` says, and never waited for: one that
+//! does not read would otherwise stop the control thread.
+
+use core::cell::Cell;
+use std::env;
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use sd_notify::NotifyState;
+
+/// The manager, if there is one.
+#[derive(Debug, Default)]
+pub(super) struct Manager {
+    /// Whether the last message was not taken: only the first is logged.
+    has_failed: Cell<bool>,
+}
+
+impl Manager {
+    /// Tells it.
+    pub(super) fn tell(&self, state: &NotifyState<'_>) {
+        let Some(socket) = env::var_os("NOTIFY_SOCKET") else {
+            return;
+        };
+        match send(&socket, &state.to_string()) {
+            Ok(()) => self.has_failed.set(false),
+            Err(error) if !self.has_failed.replace(true) => {
+                tracing::warn!(%error, "the service manager does not take what it is told");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn send(socket: &OsStr, text: &str) -> io::Result<()> {
+    let address = match socket.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(socket)?,
+    };
+    let sender = UnixDatagram::unbound()?;
+    sender.set_nonblocking(true)?;
+    sender.send_to_addr(text.as_bytes(), &address)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manager_that_does_not_read_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let reader = UnixDatagram::bind(&path).unwrap();
+        let full = (0..100_000).find_map(|_| send(path.as_os_str(), "WATCHDOG=1").err());
+        assert_eq!(
+            full.map(|error| error.kind()),
+            Some(io::ErrorKind::WouldBlock)
+        );
+        let mut text = [0; 32];
+        let bytes = reader.recv(&mut text).unwrap();
+        assert_eq!(&text[..bytes], b"WATCHDOG=1");
+    }
+
+    #[test]
+    fn a_name_without_a_file_is_reached() {
+        let name = format!("ipcgw-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let reader = UnixDatagram::bind_addr(&address).unwrap();
+        send(OsStr::new(&format!("@{name}")), "READY=1").unwrap();
+        let mut text = [0; 32];
+        assert_eq!(reader.recv(&mut text).unwrap(), 7);
+    }
+}

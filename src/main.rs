@@ -7,7 +7,8 @@ use ipc_gateway::cli::args::{Cli, Command};
 use ipc_gateway::cli::{bench, call, check_config, health, serve};
 
 /// A message costs several small allocations in the client library; this allocator makes them
-/// cheaper than the C library's.
+/// cheaper than the C library's. Checkers of memory need the C library's.
+#[cfg(not(system_allocator))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

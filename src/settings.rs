@@ -114,7 +114,7 @@ impl Default for NatsSettings {
             connect_timeout: Duration::from_secs(2),
             ping_interval: Duration::from_secs(2),
             fail_fast: Duration::from_millis(250),
-            reconnect: (Duration::from_millis(50), Duration::from_secs(5)),
+            reconnect: (Duration::from_millis(50), Duration::from_millis(1500)),
             backpressure: BackpressureSettings {
                 subject: Some("beamline.router.v2.status.backpressure".to_owned()),
                 poll_interval: None,

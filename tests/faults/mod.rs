@@ -12,11 +12,13 @@
 //! | `replies` | 34 to 37: nobody who answers, replies that repeat or come late |
 //! | `storm` | 31: a server that comes and goes |
 //! | `auth` | 32: credentials and permissions at the server |
+//! | `everything` | all kinds at once, for the checkers of memory |
 //! | `host` | 43 to 45: the gateway's own death, the clock, disks and logs |
 
 mod attach;
 mod auth;
 mod content;
+mod everything;
 mod host;
 mod lifecycle;
 mod memory;

@@ -1,5 +1,6 @@
 //! A gateway: the real binary in a directory of its own.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -156,8 +157,15 @@ pub(crate) fn until_connected(client: &mut Client) {
     }
 }
 
+/// The gateway: the one that was built with these tests, or what `IPCGW_TEST_GATEWAY` names, such as
+/// one with a sanitizer.
+fn program() -> OsString {
+    let built = || env!("CARGO_BIN_EXE_ipc-gateway").into();
+    std::env::var_os("IPCGW_TEST_GATEWAY").unwrap_or_else(built)
+}
+
 pub(crate) fn serve(socket: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ipc-gateway"));
+    let mut command = Command::new(program());
     command.arg("serve").arg("--socket").arg(socket);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command

@@ -18,6 +18,12 @@ pub(crate) struct Historian {
 }
 
 impl Historian {
+    /// Ends it with SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Ends it in order: it waits for what it has asked.
     pub(crate) fn end(&mut self) {
         drop(self.child.stdin.take());
@@ -106,7 +112,8 @@ impl Histories {
         self.books(gateway, "after");
     }
 
-    fn books(&mut self, gateway: &Gateway, name: &str) {
+    /// Notes the books under a name that is a flag of the checker.
+    pub(crate) fn books(&mut self, gateway: &Gateway, name: &str) {
         let (status, text) = admin::get(gateway, "/metrics");
         assert_eq!(status, 200);
         std::fs::write(self.path(name), text).unwrap();

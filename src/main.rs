@@ -8,7 +8,7 @@ use ipc_gateway::cli::{bench, call, check_config, health, serve};
 
 /// A message costs several small allocations in the client library; this allocator makes them
 /// cheaper than the C library's. Checkers of memory need the C library's.
-#[cfg(not(system_allocator))]
+#[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# The proofs of the rings that need a build of their own.
+# The proofs that need a build of their own. asan-gateway and valgrind need NATS_SERVER or nats-server
+# in PATH, and valgrind (Debian package of that name).
 #
 #   tools/proofs.sh loom              every interleaving of the models, about 5 s
 #   tools/proofs.sh asan              ringbuf's tests under AddressSanitizer, about 1 min
+#   tools/proofs.sh asan-gateway      the gateway under AddressSanitizer, with every kind of fault
+#   tools/proofs.sh valgrind          the gateway under valgrind, with every kind of fault
 #   tools/proofs.sh fuzz [SECONDS]    each fuzz target for so long, 60 s unless said otherwise
 #
 # Times are without the build. Sanitizers need features that are not stable; RUSTC_BOOTSTRAP lets the
@@ -12,7 +15,7 @@ cd "$(dirname "$0")/.."
 
 readonly CARGO_FUZZ_VERSION=0.13.2
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,13s/^# \{0,1\}//p' "$0"; }
 
 loom() {
   RUSTFLAGS="--cfg loom" cargo test -p ipc-ringbuf --test loom --release --target-dir target/loom
@@ -23,6 +26,39 @@ asan() {
   RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS=detect_leaks=1 \
     cargo test -p ipc-ringbuf --all-features --lib --tests \
     --target x86_64-unknown-linux-gnu --target-dir target/asan
+}
+
+# Runs the test with every kind of fault against this gateway.
+with_faults() {
+  IPCGW_TEST_GATEWAY=$1 cargo test -p ipc-gateway --test tests -- --exact --nocapture \
+    faults::everything::a_run_with_every_kind_of_fault_ends_clean
+}
+
+asan_gateway() {
+  RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" \
+    cargo build -p ipc-gateway --bin ipc-gateway --no-default-features \
+    --target x86_64-unknown-linux-gnu --target-dir target/asan
+  ASAN_OPTIONS=detect_leaks=1 with_faults "$PWD/target/asan/x86_64-unknown-linux-gnu/debug/ipc-gateway"
+}
+
+# The report of the run, which must be there, is printed.
+valgrind_gateway() {
+  if ! command -v valgrind >/dev/null; then
+    echo "proofs.sh: no valgrind: install the Debian package valgrind" >&2
+    exit 1
+  fi
+  cargo build -p ipc-gateway --bin ipc-gateway --no-default-features
+  mkdir -p target/valgrind
+  cp target/debug/ipc-gateway target/valgrind/ipc-gateway
+  local wrapper=$PWD/target/valgrind/gateway report=$PWD/target/valgrind/report
+  rm -f "$report"
+  printf '#!/bin/sh\nexec valgrind --error-exitcode=99 --leak-check=full \\\n' >"$wrapper"
+  printf '  --errors-for-leak-kinds=definite --show-leak-kinds=definite --log-file=%s \\\n' "$report" \
+    >>"$wrapper"
+  printf '  %s "$@"\n' "$PWD/target/valgrind/ipc-gateway" >>"$wrapper"
+  chmod +x "$wrapper"
+  with_faults "$wrapper"
+  cat "$report"
 }
 
 fuzz() {
@@ -49,6 +85,8 @@ trap 'printf "proofs.sh: %s s, exit %s\n" "$SECONDS" "$?" >&2' EXIT
 case "${1:-}" in
   loom) loom ;;
   asan) asan ;;
+  asan-gateway) asan_gateway ;;
+  valgrind) valgrind_gateway ;;
   fuzz) fuzz "${2:-60}" ;;
   --help | -h)
     trap - EXIT

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipc_ringbuf::Request;
 
-use super::upstream::until_answered;
+use super::upstream::until_heard;
 use crate::support::admin::metric;
 use crate::support::gateway::{attach, connected_as};
 use crate::support::history::Histories;
@@ -72,7 +72,7 @@ fn a_run_with_every_kind_of_fault_ends_clean() {
             server.kill();
             meanwhile(Duration::from_millis(300));
             server.restart();
-            until_answered(&server);
+            until_heard(&server);
         }
         meanwhile(Duration::from_millis(500));
     }

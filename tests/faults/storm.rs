@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::upstream::{EPSILON, until_answered};
+use super::upstream::{EPSILON, until_heard};
 use crate::support::admin::metric;
 use crate::support::gateway::{Gateway, start};
 use crate::support::history::Histories;
@@ -74,7 +74,7 @@ impl Stage {
         });
     }
 
-    /// Ends the server in one of the ways and starts it again; returns when the Router answers.
+    /// Ends the server in one of the ways and starts it again; returns when the Router listens.
     fn restart(&mut self, number: u64, histories: &mut Histories) {
         histories.fault();
         match WAYS[usize::try_from(number).unwrap() % WAYS.len()] {
@@ -98,7 +98,7 @@ impl Stage {
         self.proxy.order("pass");
         meanwhile(Duration::from_millis(53 * number % 150));
         self.server.restart();
-        until_answered(&self.server);
+        until_heard(&self.server);
         histories.healed();
     }
 

@@ -28,10 +28,10 @@ fn ask(client: &mut Client, id: &str) -> Code {
     client.call(request).unwrap().code()
 }
 
-/// Waits until a Router answers on the server, whatever the gateway does.
-pub(super) fn until_answered(server: &Server) {
+/// Waits until a Router listens on the server, whatever the gateway does.
+pub(super) fn until_heard(server: &Server) {
     let mut wire = Wire::connect(server);
-    eventually("the Router is back", || wire.is_answered(DECIDE, "{}"));
+    eventually("the Router is back", || wire.is_heard(DECIDE, "{}"));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn f29_a_server_killed_again_and_again_loses_nothing_silently() {
         server.kill();
         meanwhile(Duration::from_millis(41 * kill % 120));
         server.restart();
-        until_answered(&server);
+        until_heard(&server);
         histories.healed();
     }
     meanwhile(Duration::from_secs(4));

@@ -50,20 +50,24 @@ impl Wire {
     pub(crate) fn next(&mut self) -> Vec<u8> {
         loop {
             let line = self.line();
-            let mut words = line.split(' ');
-            let kind = words.next().unwrap();
-            let mut sizes = words.rev();
-            let mut size = || sizes.next().unwrap().parse::<usize>().unwrap();
-            let (total, headers) = match kind {
-                "MSG" => (size(), 0),
-                "HMSG" => (size(), size()),
-                _ => continue,
-            };
-            let mut body = vec![0; total + 2];
-            self.0.read_exact(&mut body).unwrap();
-            body.truncate(total);
-            return body.split_off(headers);
+            if let Some(mut body) = self.body(&line) {
+                let is_with_headers = line.starts_with("HMSG");
+                let headers = line.rsplit(' ').nth(1).filter(|_| is_with_headers);
+                return body.split_off(headers.map_or(0, |bytes| bytes.parse().unwrap()));
+            }
         }
+    }
+
+    /// Headers and payload of the message that a line begins, if it begins one.
+    fn body(&mut self, line: &str) -> Option<Vec<u8>> {
+        if !line.starts_with("MSG ") && !line.starts_with("HMSG ") {
+            return None;
+        }
+        let total: usize = line.rsplit(' ').next()?.parse().unwrap();
+        let mut body = vec![0; total + 2];
+        self.0.read_exact(&mut body).unwrap();
+        body.truncate(total);
+        Some(body)
     }
 
     /// Asks and returns the answer.
@@ -75,12 +79,23 @@ impl Wire {
         serde_json::from_slice(&self.next()).unwrap()
     }
 
-    /// Whether somebody answers on a subject, rather than the server that nobody listens.
-    pub(crate) fn is_answered(&mut self, subject: &str, body: &str) -> bool {
+    /// Whether somebody listens on a subject. The server says at once when nobody does.
+    pub(crate) fn is_heard(&mut self, subject: &str, body: &str) -> bool {
         self.subscribe("answers");
         let bytes = body.len();
-        self.send(&format!("PUB {subject} answers {bytes}\r\n{body}\r\n"));
-        !self.next().is_empty()
+        self.send(&format!(
+            "PUB {subject} answers {bytes}\r\n{body}\r\nPING\r\n"
+        ));
+        let mut is_heard = true;
+        loop {
+            let line = self.line();
+            if line == "PONG" {
+                return is_heard;
+            }
+            if let Some(body) = self.body(&line) {
+                is_heard &= !String::from_utf8_lossy(&body).starts_with("NATS/1.0 503");
+            }
+        }
     }
 
     /// Makes a stream that captures a subject. The connection must be used for nothing else.

@@ -10,6 +10,9 @@
 //! 5. `held`, `resend`, `publish`: requests on their way out.
 //! 6. `backpressure`: what the Router says of its load, as `router_contract` reads it.
 //!
+//! The third and the fifth do no IO: [`Desk`], [`Held`] and [`Queue`] are public so that the
+//! simulation (`tools/src/simulate`) drives the same code as the room does.
+//!
 //! Invariant: a request that was handed to the client library is completed by the first of its
 //! reply, its connection's end and the server's refusal; one that was not is rejected. Nothing is
 //! sent on a connection that was lost and came back: a connection is used once.
@@ -30,7 +33,10 @@ mod requester;
 mod resend;
 mod runtime;
 
+pub use desk::Desk;
 pub use error::NatsError;
+pub use held::{Held, Queue};
+pub use outstanding::Serial;
 pub use runtime::run;
 
 #[cfg(test)]

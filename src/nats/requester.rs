@@ -106,7 +106,7 @@ impl Requester {
             .min(self.held_due)
             .min(self.retire_due)
             .min(self.backpressure.due())
-            .min(self.desk.resend.due())
+            .min(self.desk.due())
     }
 
     fn take_notices(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {

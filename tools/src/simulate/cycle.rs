@@ -186,14 +186,17 @@ impl Room {
     }
 
     /// Takes the worker's notices; returns whether a session has ended for its own fault.
-    fn read_notices(&mut self, scene: &mut Scene) -> Checked<bool> {
+    pub(crate) fn read_notices(&mut self, scene: &mut Scene) -> Checked<bool> {
         let mut violated = false;
         if self.is_unread {
             self.unsettled = SETTLING;
             return Ok(true);
         }
+        let mut read = 0;
         while let Some(notice) = self.post.notice() {
-            if self.unsettled > 0 {
+            read += 1;
+            // There may be more that had no room.
+            if self.unsettled > 0 || read > 3 * scene.plan.mailbox {
                 self.unsettled = SETTLING;
             }
             scene.trace.note(format_args!("{notice:?}"));

@@ -221,13 +221,14 @@ impl World {
             let sessions = room.metrics.sessions.get();
             let in_flight = room.worker.in_flight();
             // This looks for work once more, and forgets that room was waited for.
+            let idle = room.worker.prepare_to_sleep();
             // To one that has ended answers may still come, which nobody takes.
-            let idle = room.worker.prepare_to_sleep() || room.worker.finished();
+            let has_ended = !idle && room.worker.finished();
             room.worker.awake();
             room.is_asleep = false;
             let due = room.worker.next_due();
             ensure(
-                sessions == 0 && in_flight == 0 && idle && due == Nanos::NEVER,
+                sessions == 0 && in_flight == 0 && (has_ended || idle && due == Nanos::NEVER),
                 Invariant::Rest,
                 || {
                     format!(

@@ -186,7 +186,8 @@ impl Room {
     /// What the worker's thread does when it gets to run.
     pub(crate) fn run(&mut self, scene: &mut Scene) -> Checked {
         if self.model.phase == Phase::Finished && self.worker.finished() {
-            return Ok(());
+            // It has nothing more to do, but may not have been heard to the end.
+            return self.read_notices(scene).map(drop);
         }
         self.send_mail();
         let now = scene.clock.now();

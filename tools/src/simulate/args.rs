@@ -26,4 +26,4 @@ pub(crate) struct Args {
 }
 
 /// Steps of a seed when nobody says how many.
-pub(crate) const DEFAULT_STEPS: u32 = 500;
+pub(crate) const DEFAULT_STEPS: u32 = 1000;

@@ -74,7 +74,7 @@ impl Scene {
         let joined = Joined::new(id, geometry, page, &self.plan.welcome())?;
         // Everybody may use the first route.
         let rights: Arc<[bool]> = (0..self.plan.routes.len())
-            .map(|route| route == 0 || self.rng.u8(..8) != 0)
+            .map(|route| route == 0 || self.rng.u8(..12) != 0)
             .collect();
         let tenant: Option<Arc<str>> = self.rng.bool().then(|| TENANT.into());
         self.trace.note(format_args!(
@@ -132,7 +132,7 @@ impl Scene {
             1 => Some(Duration::from_nanos(rng.u64(1..1_000))),
             2 => Some(Duration::from_nanos(u64::MAX)),
             3 => Some(Duration::from_secs(rng.u64(1..20))),
-            _ => Some(Duration::from_millis(rng.u64(1..50))),
+            _ => Some(Duration::from_millis(rng.u64(1..200))),
         };
         let (header, header_fault) = match rng.u8(..24) {
             0 => (Some(("ipcgw-x", "y")), Some(Code::BadHeader)),

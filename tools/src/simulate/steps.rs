@@ -54,7 +54,7 @@ enum Step {
 /// How often each comes, relative to the others.
 const WEIGHTS: &[(Step, u32)] = &[
     (Step::Work, 300),
-    (Step::WorkAll, 60),
+    (Step::WorkAll, 100),
     (Step::Sleep, 60),
     (Step::Broker, 220),
     (Step::Submit, 280),
@@ -63,14 +63,14 @@ const WEIGHTS: &[(Step, u32)] = &[
     (Step::Take, 120),
     (Step::ClientSleeps, 20),
     (Step::StopClient, 12),
-    (Step::KillClient, 8),
-    (Step::ReplaceClient, 12),
-    (Step::Invite, 25),
-    (Step::Evict, 6),
+    (Step::KillClient, 6),
+    (Step::ReplaceClient, 8),
+    (Step::Invite, 40),
+    (Step::Evict, 4),
     (Step::Bury, 30),
     (Step::Scribble, 50),
-    (Step::Tick, 130),
-    (Step::Wait, 30),
+    (Step::Tick, 100),
+    (Step::Wait, 16),
     (Step::Jump, 4),
     (Step::Mood, 10),
     (Step::Cut, 12),
@@ -81,8 +81,8 @@ const WEIGHTS: &[(Step, u32)] = &[
     (Step::Admit, 16),
     (Step::MailBurst, 4),
     (Step::Unread, 5),
-    (Step::Drain, 2),
-    (Step::StopWorker, 1),
+    (Step::Drain, 1),
+    (Step::StopWorker, 3),
 ];
 
 fn choose(rng: &mut Rng) -> Step {
@@ -283,7 +283,7 @@ impl World {
         let rng = &mut self.scene.rng;
         let by = match step {
             Step::Tick => Duration::from_micros(rng.u64(..3_000)),
-            Step::Wait => Duration::from_micros(rng.u64(..60_000)),
+            Step::Wait => Duration::from_micros(rng.u64(..30_000)),
             _ => {
                 self.scene.tally.fault("clock_jump");
                 match rng.u8(..4) {
@@ -326,7 +326,7 @@ impl World {
                 }
             }
             Step::Shrink => {
-                scene.max_payload = if rng.bool() {
+                scene.max_payload = if rng.u8(..3) != 0 {
                     MAX_PAYLOAD
                 } else {
                     scene.tally.fault("max_payload_shrinks");
@@ -348,7 +348,7 @@ impl World {
                 let routes = u16::try_from(scene.plan.routes.len()).unwrap_or(u16::MAX);
                 let route = rng.u16(..routes);
                 let retry_after_ms = rng.u32(..5_000);
-                let admission = match rng.u8(..4) {
+                let admission = match rng.u8(..6) {
                     0 => Admission::Closed { retry_after_ms },
                     1 => Admission::Half { retry_after_ms },
                     _ => Admission::Open,
@@ -397,11 +397,12 @@ impl World {
             }
             _ => {
                 let is_drain = matches!(step, Step::Drain);
+                let is_sudden = self.scene.rng.u8(..6) == 0;
                 let open = self.rooms.iter().filter(|room| room.is_open()).count();
                 // Somebody must be left to serve. What drains can be stopped.
                 let may = |room: &&mut Room| {
                     if room.is_open() {
-                        open > 1
+                        open > 1 && (is_drain || is_sudden)
                     } else {
                         !is_drain && room.model.phase != Phase::Finished
                     }

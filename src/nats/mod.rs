@@ -37,6 +37,7 @@ pub use desk::Desk;
 pub use error::NatsError;
 pub use held::{Held, Queue};
 pub use outstanding::Serial;
+pub use requester::MAX_HELD;
 pub use runtime::run;
 
 #[cfg(test)]

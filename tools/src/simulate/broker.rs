@@ -164,6 +164,10 @@ impl Broker {
         first.min(self.held_due).min(self.desk.due())
     }
 
+    fn held(&self) -> usize {
+        self.lines.iter().map(|line| line.queue.len()).sum()
+    }
+
     fn waiting(&self) -> usize {
         self.desk.links().iter().map(UpstreamEnd::waiting).sum()
     }
@@ -361,7 +365,9 @@ impl Broker {
         }
         for link in 0..self.desk.links().len() {
             for _ in 0..BATCH {
-                let next = self.desk.links().get(link).filter(|_| !self.is_stalled);
+                let is_full = self.held() >= scene.plan.held;
+                let takes = !self.is_stalled && !is_full;
+                let next = self.desk.links().get(link).filter(|_| takes);
                 let Some(request) = next.and_then(UpstreamEnd::pop) else {
                     break;
                 };

@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) burst: u32,
     /// Most requests that wait in a link.
     pub(crate) outbound: usize,
+    /// Most requests that are held until there is a connection.
+    pub(crate) held: usize,
     /// Sessions for which a worker's mailbox is made: small ones fill up.
     pub(crate) mailbox: usize,
     /// Connections to the broker.
@@ -54,6 +56,7 @@ impl Plan {
             max_in_flight: rng.u32(1..=40),
             burst: rng.u32(1..=8),
             outbound: rng.usize(1..=24),
+            held: rng.usize(1..=16),
             mailbox: rng.usize(1..=3),
             lines: rng.usize(1..=2),
             hostile_in_eight: if rng.bool() { rng.u8(1..=4) } else { 0 },

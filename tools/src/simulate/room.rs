@@ -89,7 +89,7 @@ impl Room {
         let plan = &scene.plan;
         let (bell, control) = (Bell::new()?, Bell::new()?);
         let (post, mailbox) = mailbox(bell.ringer()?, control.ringer()?, plan.mailbox);
-        let (end, other) = link(plan.max_in_flight as usize, plan.outbound);
+        let (end, other) = link(plan.max_in_flight as usize, plan.outbound, plan.held);
         let record = Record::default();
         let metrics = Arc::new(WorkerMetrics::default());
         let page = Arc::new(BellPage::create()?);

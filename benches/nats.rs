@@ -24,7 +24,7 @@ use ipc_gateway::bridge::{Admissions, Code, Request, Token, Upstream as _, Worke
 use ipc_gateway::clock::{Clock as _, System};
 use ipc_gateway::health::{NatsHealth, StopSignal};
 use ipc_gateway::metrics::nats::NatsMetrics;
-use ipc_gateway::nats::{NatsError, run};
+use ipc_gateway::nats::{MAX_HELD, NatsError, run};
 use ipc_gateway::route::{ReplyContract, Route, Subject};
 use ipc_gateway::settings::NatsSettings;
 
@@ -114,7 +114,7 @@ impl Room {
             contract: ReplyContract::Opaque,
             ..Route::decide()
         };
-        let (worker, upstream) = link(65_536, 8_192);
+        let (worker, upstream) = link(65_536, 8_192, MAX_HELD);
         let settings = NatsSettings {
             urls: vec![url.to_owned()],
             ..NatsSettings::default()

@@ -271,14 +271,22 @@ struct Link {
 }
 
 /// Makes the two ends of a pair of queues. `in_flight` is the most requests that the worker keeps
-/// in flight, `outbound` the most that wait to be taken by the other side.
+/// in flight, `outbound` the most that wait to be taken by the other side, and `held` the most that
+/// the other side has taken and keeps until they can be sent.
 #[must_use]
-pub fn link(in_flight: usize, outbound: usize) -> (WorkerEnd, UpstreamEnd) {
+pub fn link(in_flight: usize, outbound: usize, held: usize) -> (WorkerEnd, UpstreamEnd) {
+    // A token is answered at most once. Between two looks of the worker at this queue those in
+    // flight can all be answered, time out, and be replaced by as many that are answered too. And
+    // what waits or is held is answered although the worker may have given it up long ago and used
+    // its place again, more than once.
+    let inbound = in_flight
+        .max(1)
+        .saturating_mul(2)
+        .saturating_add(outbound.max(1))
+        .saturating_add(held);
     let link = Arc::new(Link {
         outbound: ArrayQueue::new(outbound.max(1)),
-        // A token is answered at most once. Between two looks of the worker at this queue those in
-        // flight can all be answered, time out, and be replaced by as many that are answered too.
-        inbound: ArrayQueue::new(in_flight.max(1).saturating_mul(2)),
+        inbound: ArrayQueue::new(inbound),
         worker: Sleeper::default(),
         upstream: Sleeper::default(),
         max_payload: AtomicU32::new(1024 * 1024),
@@ -502,7 +510,7 @@ mod tests {
 
     #[test]
     fn full_link_gives_the_request_back() {
-        let (mut worker, upstream) = link(1, 1);
+        let (mut worker, upstream) = link(1, 1, 0);
         let request = Request {
             token: Token::new(0, 1, 2),
             route: 0,
@@ -520,6 +528,38 @@ mod tests {
             Err("p".into())
         );
         assert_eq!(upstream.pop().map(|r| r.token), Some(Token::new(0, 1, 2)));
+    }
+
+    #[test]
+    fn everything_that_the_other_side_can_have_may_be_answered_at_once() {
+        let (in_flight, outbound, held) = (1, 4, 2);
+        let (mut worker, upstream) = link(in_flight, outbound, held);
+        let mut taken = Vec::new();
+        // The one place times out again and again, while the other side holds, and is then stopped.
+        for generation in 0.. {
+            let request = Request {
+                token: Token::new(0, 0, generation),
+                route: 0,
+                session: 0,
+                idempotent: false,
+                deadline: Nanos(0),
+                body: Bytes::new(),
+                header_len: 0,
+                tenant: None,
+            };
+            if worker.send(request).is_err() {
+                break;
+            }
+            if taken.len() < held {
+                taken.extend(upstream.pop());
+            }
+        }
+        taken.extend(core::iter::from_fn(|| upstream.pop()));
+        assert_eq!(taken.len(), outbound + held);
+        for request in taken {
+            let reply = Reply::bare(request.token, Code::ExpiredUnsent);
+            upstream.answer(reply).unwrap();
+        }
     }
 
     #[test]

@@ -101,7 +101,11 @@ pub fn run(
             threads.push(spawn(number, worker, idle, core)?);
             continue;
         }
-        let (end, link) = bridge::link(settings.max_in_flight as usize, settings.outbound);
+        let (end, link) = bridge::link(
+            settings.max_in_flight as usize,
+            settings.outbound,
+            nats::MAX_HELD,
+        );
         links.push(link);
         let worker = Worker::new(parts.with(end))?;
         match settings.threads {

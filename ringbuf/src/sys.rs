@@ -18,7 +18,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
-    connect, recv, recvmsg, send, sendmsg, setsockopt, socket, sockopt,
+    connect, recv, recvmsg, send, sendmsg, setsockopt, socket, socketpair, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -312,6 +312,26 @@ pub fn connect_seqpacket(path: &Path, timeout: Duration) -> io::Result<OwnedFd> 
     setsockopt(&fd, sockopt::SendTimeout, &bound)?;
     connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
     Ok(fd)
+}
+
+/// Makes the two ends of a connected `SOCK_SEQPACKET` socket, for both ends of a session in one
+/// process.
+///
+/// # Errors
+/// The operating system's.
+pub fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+    Ok(pair)
+}
+
+/// Whether a read of this descriptor would return at once. Never waits and takes nothing.
+#[must_use]
+pub fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    let _ = nix::poll::poll(&mut fds, PollTimeout::ZERO);
+    let [fd] = fds;
+    fd.any().unwrap_or(false)
 }
 
 /// Whether connecting failed because the listening socket is not a `SOCK_SEQPACKET` one.

@@ -1,4 +1,8 @@
 //! The answering side: who waits for what, and the one place from which answers leave.
+//!
+//! It knows no connection and no clock: whoever drives it says what was sent on which connection,
+//! what came back and when a connection was lost. The NATS room drives it with real ones, the
+//! simulation with a model.
 
 use std::sync::Arc;
 
@@ -17,18 +21,22 @@ use crate::route::{Route, RouteKind};
 const LATE_NS: u64 = 30_000_000_000;
 
 /// The workers' links, the requests outstanding, and what has been answered in this turn.
-pub(super) struct Desk {
+#[derive(Debug)]
+pub struct Desk {
     links: Vec<UpstreamEnd>,
     /// Links that were answered since the last flush, one bit each.
     to_flush: u64,
     routes: Arc<[Route]>,
     pub(super) outstanding: Outstanding,
-    pub(super) resend: Resend,
+    resend: Resend,
     pub(super) metrics: Arc<NatsMetrics>,
 }
 
 impl Desk {
-    pub(super) fn new(
+    /// The desk for these workers, in the order of their numbers. `seed` is for the jitter of
+    /// re-sends.
+    #[must_use]
+    pub fn new(
         links: Vec<UpstreamEnd>,
         routes: Arc<[Route]>,
         metrics: Arc<NatsMetrics>,
@@ -44,12 +52,14 @@ impl Desk {
         }
     }
 
-    pub(super) fn links(&self) -> &[UpstreamEnd] {
+    /// The links to the workers, in the order of their numbers.
+    #[must_use]
+    pub fn links(&self) -> &[UpstreamEnd] {
         &self.links
     }
 
     /// Notes that a request was handed to a connection.
-    pub(super) fn sent(&mut self, held: Held, serial: Serial) {
+    pub fn sent(&mut self, held: Held, serial: Serial) {
         self.metrics.published.increment();
         let (token, route) = (held.request.token, held.request.route);
         let deadline = held.request.deadline;
@@ -67,7 +77,7 @@ impl Desk {
 
     /// Completes a request that cannot be sent because of `code`. If it was sent before, it
     /// completes with what happened then.
-    pub(super) fn reject(&mut self, held: &Held, code: Code) {
+    pub fn reject(&mut self, held: &Held, code: Code) {
         match held.before {
             Some(before) => self.complete(held.request.token, before),
             None => {
@@ -98,7 +108,7 @@ impl Desk {
     }
 
     /// Completes a request without a body, if nobody has completed it before.
-    pub(super) fn complete(&mut self, token: Token, code: Code) {
+    pub fn complete(&mut self, token: Token, code: Code) {
         if self.outstanding.finish(token).is_ok() {
             self.resend.forget(token);
             self.metrics.completed_here.increment();
@@ -107,7 +117,7 @@ impl Desk {
     }
 
     /// Takes a message that came to a reply inbox for `token`.
-    pub(super) fn message(&mut self, token: Token, message: Message, now: Nanos) {
+    pub fn message(&mut self, token: Token, message: Message, now: Nanos) {
         let route = match self.outstanding.route(token) {
             Ok(route) => self.routes.get(usize::from(route)),
             Err(reason) => return self.unmatched(reason),
@@ -136,8 +146,14 @@ impl Desk {
         }
     }
 
+    /// When the next request is to be sent again.
+    #[must_use]
+    pub fn due(&self) -> Nanos {
+        self.resend.due()
+    }
+
     /// A request that is to be sent again now and has not been answered meanwhile.
-    pub(super) fn take_resend(&mut self, now: Nanos) -> Option<Held> {
+    pub fn take_resend(&mut self, now: Nanos) -> Option<Held> {
         loop {
             let held = self.resend.take_due(now)?;
             if self.outstanding.is_resting(held.request.token) {
@@ -168,7 +184,7 @@ impl Desk {
     }
 
     /// Completes everything that was on a connection which is gone, or plans to send it again.
-    pub(super) fn lost(&mut self, serial: Serial, now: Nanos) {
+    pub fn lost(&mut self, serial: Serial, now: Nanos) {
         for token in self.outstanding.on(serial, |_| true) {
             self.fail(token, Code::UpstreamLost, now);
         }
@@ -189,7 +205,7 @@ impl Desk {
     }
 
     /// Wakes the workers that were answered.
-    pub(super) fn flush(&mut self) {
+    pub fn flush(&mut self) {
         let to_flush = core::mem::take(&mut self.to_flush);
         if to_flush == 0 {
             return;

@@ -8,20 +8,22 @@ use crate::clock::Nanos;
 
 /// A request and what has happened to it so far.
 #[derive(Debug)]
-pub(super) struct Held {
+pub struct Held {
     /// The request.
-    pub(super) request: Request,
+    pub request: Request,
     /// When it was taken from the link, or when it was due to be sent again.
-    pub(super) arrived: Nanos,
+    pub arrived: Nanos,
     /// How it ended last time, when it was sent before. If it cannot be sent now, this is what it
     /// completes with: it may have run.
-    pub(super) before: Option<Code>,
+    pub before: Option<Code>,
     /// Times that it was sent again.
-    pub(super) resends: u8,
+    pub resends: u8,
 }
 
 impl Held {
-    pub(super) const fn new(request: Request, now: Nanos) -> Self {
+    /// A request as it comes from its link, taken at `now`.
+    #[must_use]
+    pub const fn new(request: Request, now: Nanos) -> Self {
         Self {
             request,
             arrived: now,
@@ -33,20 +35,23 @@ impl Held {
 
 /// The requests of one line that wait, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub struct Queue {
     waiting: VecDeque<Held>,
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, held: Held) {
+    /// Lets a request wait behind those that wait already.
+    pub fn push(&mut self, held: Held) {
         self.waiting.push_back(held);
     }
 
-    pub(super) fn pop(&mut self) -> Option<Held> {
+    /// The one that has waited longest.
+    pub fn pop(&mut self) -> Option<Held> {
         self.waiting.pop_front()
     }
 
-    pub(super) fn put_back(&mut self, held: Held) {
+    /// Puts back what [`pop`](Self::pop) gave and could not be sent.
+    pub fn put_back(&mut self, held: Held) {
         self.waiting.push_front(held);
     }
 
@@ -60,17 +65,21 @@ impl Queue {
         taken
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// Takes out what has waited too long and calls `give_up` with it and the reason. `fail_fast`
     /// is the longest wait for a connection, `None` while there is one. Returns when to look again.
-    pub(super) fn expire(
+    pub fn expire(
         &mut self,
         now: Nanos,
         fail_fast: Option<Duration>,

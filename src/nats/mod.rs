@@ -11,6 +11,9 @@
 //! 6. `held`, `resend`, `publish`: requests on their way out.
 //! 7. `backpressure`: what the Router says of its load, as `router_contract` reads it.
 //!
+//! The third and the fifth do no IO: [`Desk`], [`Held`] and [`Queue`] are public so that the
+//! simulation (`tools/src/simulate`) drives the same code as the room does.
+//!
 //! Invariant: a request that was handed to the client library is completed by the first of its
 //! reply, its connection's end and the server's refusal; one that was not is rejected. Nothing is
 //! sent on a connection that was lost and came back: a connection is used once.
@@ -33,7 +36,11 @@ mod resend;
 mod runtime;
 mod witness;
 
+pub use desk::Desk;
 pub use error::NatsError;
+pub use held::{Held, Queue};
+pub use outstanding::Serial;
+pub use requester::MAX_HELD;
 pub use runtime::run;
 pub use witness::witness;
 

@@ -8,7 +8,7 @@ use crate::bridge::Token;
 use crate::clock::Nanos;
 
 /// Names one connection to NATS for the life of the process.
-pub(super) type Serial = u32;
+pub type Serial = u32;
 
 /// Why a message on a reply inbox completes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

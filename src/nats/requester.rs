@@ -29,7 +29,7 @@ use crate::settings::NatsSettings;
 const BATCH: usize = 256;
 /// Most requests that wait here for a connection; beyond, they stay in the links, which fill up
 /// and push back.
-const MAX_HELD: usize = 8192;
+pub const MAX_HELD: usize = 8192;
 /// How often to look whether a connection that retires has nothing left to wait for.
 const RETIRE_NS: u64 = 100_000_000;
 /// Least time between two log lines about the server's complaints; all are counted.
@@ -107,7 +107,7 @@ impl Requester {
             .min(self.held_due)
             .min(self.retire_due)
             .min(self.backpressure.due())
-            .min(self.desk.resend.due())
+            .min(self.desk.due())
     }
 
     fn take_notices(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {

@@ -226,20 +226,26 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         let mut done = 0;
         for seat in (self.first..seats).chain(0..self.first) {
             let Ok(seat) = u32::try_from(seat) else { break };
-            match self.poll_session(seat, now) {
-                Ok(taken) => done += taken,
-                Err(fault) => self.violation(seat, fault),
+            if let Err(fault) = self.poll_session(seat, now, &mut done) {
+                self.violation(seat, fault);
             }
         }
+        // Also for a session that was ended in its turn: what it had handed over is on its way.
         if done > 0 {
             self.upstream.flush();
         }
         done
     }
 
-    fn poll_session(&mut self, seat: u32, now: Nanos) -> Result<usize, PeerMisbehaved> {
+    /// Takes what one session has submitted, and adds to `done` for each.
+    fn poll_session(
+        &mut self,
+        seat: u32,
+        now: Nanos,
+        done: &mut usize,
+    ) -> Result<(), PeerMisbehaved> {
         let Some(session) = self.sessions.at(seat) else {
-            return Ok(0);
+            return Ok(());
         };
         let mut taken = 0;
         let room = self.upstream.room().min(self.in_flight.room() as usize);
@@ -249,6 +255,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                 break;
             };
             taken += 1;
+            *done += 1;
             self.metrics.accepted.increment();
             let accepted = match submission.sqe {
                 Ok(sqe) if self.phase == Phase::Serving => Ok(sqe),
@@ -323,7 +330,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                 }
             }
         }
-        Ok(taken)
+        Ok(())
     }
 
     fn expire(&mut self, now: Nanos) -> usize {

@@ -8,6 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use ipc_ringbuf::error::EndReason;
+use ipc_ringbuf::layout::Ring;
+use ipc_ringbuf::primitive::Ordering;
+use ipc_ringbuf::region::Region;
+use ipc_ringbuf::spsc::RingMemory as _;
 use ipc_ringbuf::sys::{Bell, BellPage};
 use ipc_ringbuf::{Client, Code, Outcome, Request as Ask, SubmitError};
 use proptest::prelude::*;
@@ -42,6 +46,7 @@ struct Script {
     room: usize,
     sent: VecDeque<Request>,
     replies: VecDeque<Reply>,
+    flushes: u32,
 }
 
 /// The upstream, and the test's handle to it.
@@ -69,7 +74,9 @@ impl Upstream for Scripted {
         Ok(())
     }
 
-    fn flush(&mut self) {}
+    fn flush(&mut self) {
+        self.script().flushes += 1;
+    }
 
     fn receive(&mut self) -> Option<Reply> {
         self.script().replies.pop_front()
@@ -108,6 +115,7 @@ impl Stage {
             room: usize::MAX,
             sent: VecDeque::new(),
             replies: VecDeque::new(),
+            flushes: 0,
         })));
         let clock = Hand(Arc::new(Mutex::new(Nanos(1_000_000_000))));
         let metrics = Arc::new(WorkerMetrics::default());
@@ -140,6 +148,11 @@ impl Stage {
 
     /// A client whose session has the next number.
     fn attach(&mut self) -> Client {
+        self.attach_shared().0
+    }
+
+    /// The same, and a second mapping of its region.
+    fn attach_shared(&mut self) -> (Client, Arc<Region>) {
         let pair = support::pair(ENTRIES, MESSAGE);
         self.sessions += 1;
         let session = NewSession {
@@ -151,7 +164,7 @@ impl Stage {
         };
         self.post.send(Mail::Attach(Box::new(session))).unwrap();
         self.worker.do_work();
-        pair.client
+        (pair.client, pair.shared)
     }
 
     fn advance(&self, by: Duration) {
@@ -340,6 +353,24 @@ fn a_greedy_session_does_not_keep_a_polite_one_waiting() {
     let sessions: Vec<u32> = stage.sent().iter().map(|request| request.session).collect();
     assert_eq!(sessions.iter().filter(|session| **session == 1).count(), 2);
     assert_eq!(sessions.iter().filter(|session| **session == 2).count(), 1);
+}
+
+#[test]
+fn what_was_handed_over_before_the_session_broke_is_announced() {
+    let mut stage = Stage::new(64, 64);
+    let (mut client, shared) = stage.attach_shared();
+    submit(&mut client, 1, SECOND);
+    submit(&mut client, 2, SECOND);
+    // The second entry names a block that does not exist.
+    shared
+        .ring(Ring::Submission)
+        .tail()
+        .store((u64::from(u32::MAX) << 32) | 2, Ordering::Release);
+    assert_eq!(stage.worker.do_work(), 1);
+    assert_eq!(stage.metrics.ring_violations.get(), 1);
+    assert_eq!(stage.sent().len(), 1);
+    // Whoever takes requests from the link sleeps until it is told of them.
+    assert_eq!(stage.upstream.script().flushes, 1);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! [`ClientBuilder`]: where to attach and with what, and how to attach again.
 
 use std::hash::{BuildHasher, RandomState};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -113,6 +114,20 @@ impl ClientBuilder {
         Ok(Client::new(attachment, session, wait))
     }
 
+    /// Attaches over a socket that is connected to the gateway's end already: one of
+    /// [`sys::packet_pair`]. The gateway's answer may have been sent before; so one thread can
+    /// hold both ends of a session, as simulations do. What is lost is attached again at the path
+    /// of [`socket`](Self::socket) or the default one.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_over(self, socket: OwnedFd) -> Result<Client, AttachError> {
+        let wait = self.wait;
+        let attachment = self.into_attachment();
+        let session = attachment.attach_over(socket)?;
+        Ok(Client::new(attachment, session, wait))
+    }
+
     /// Attaches, for any number of threads.
     ///
     /// # Errors
@@ -179,6 +194,10 @@ pub(super) struct Attachment {
 impl Attachment {
     pub(super) fn attach(&self) -> Result<Session, AttachError> {
         Session::attach(&self.path, &self.hello, self.trusted, self.timeout)
+    }
+
+    fn attach_over(&self, socket: OwnedFd) -> Result<Session, AttachError> {
+        Session::attach_over(socket, &self.hello, self.trusted)
     }
 
     /// A session was lost: the first try is soon, but not at the same moment as everybody's.

@@ -77,7 +77,15 @@ impl Session {
     ) -> Result<Self, AttachError> {
         // Checked here so that a typo is reported without a gateway.
         Layout::try_from(hello.geometry).map_err(AttachError::Geometry)?;
-        let socket = connect(path, timeout)?;
+        Self::attach_over(connect(path, timeout)?, hello, trusted)
+    }
+
+    /// Attaches over a socket that is connected already.
+    pub(super) fn attach_over(
+        socket: OwnedFd,
+        hello: &Hello,
+        trusted: TrustedServer,
+    ) -> Result<Self, AttachError> {
         let uid = sys::peer_uid(socket.as_fd())?;
         let trust = match trusted {
             TrustedServer::RootOrSelf => uid == 0 || uid == sys::own_uid(),

@@ -18,7 +18,7 @@ use crate::bridge::{Admissions, Reply, Request, Token, Upstream as _, WorkerEnd,
 use crate::clock::{Clock as _, System};
 use crate::health::{NatsHealth, StopSignal};
 use crate::metrics::nats::NatsMetrics;
-use crate::nats::{NatsError, run, witness};
+use crate::nats::{MAX_HELD, NatsError, run, witness};
 use crate::route::{ReplyContract, Route, RouteKind, Subject};
 use crate::settings::NatsSettings;
 
@@ -85,7 +85,7 @@ impl Gateway {
             .try_init()
             .ok();
         let routes = routes();
-        let (worker, upstream) = link(65_536, 8_192);
+        let (worker, upstream) = link(65_536, 8_192, MAX_HELD);
         let metrics = Arc::new(NatsMetrics::default());
         let health = Arc::new(NatsHealth::new(
             u32::try_from(settings.connections).unwrap(),

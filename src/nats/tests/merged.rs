@@ -16,7 +16,7 @@ use crate::bridge::{
 use crate::clock::{Clock as _, Nanos, System};
 use crate::health::{NatsHealth, StopSignal};
 use crate::metrics::nats::NatsMetrics;
-use crate::nats::run;
+use crate::nats::{MAX_HELD, run};
 
 /// Hands requests from the test to the link and replies back; rung through a socket.
 struct Relay {
@@ -78,7 +78,7 @@ fn a_duty_is_stepped_and_woken_by_its_bell() {
     let server = Server::start();
     let peer = Peer::connect(&server.url());
     peer.echo("t.request");
-    let (worker, upstream) = link(64, 64);
+    let (worker, upstream) = link(64, 64, MAX_HELD);
     let (requests, taken) = channel();
     let (given, replies) = channel();
     let (mut ringer, bell) = UnixStream::pair().unwrap();

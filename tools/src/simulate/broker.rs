@@ -1,0 +1,475 @@
+//! NATS and the Router, as a model: connections that come and go, and everything that can become
+//! of a message. The gateway's own answering desk stands between it and the workers' links.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+use async_nats::Message;
+use bytes::Bytes;
+use ipc_gateway::bridge::{Code, Reply, Token, UpstreamEnd};
+use ipc_gateway::clock::{Clock as _, Nanos};
+use ipc_gateway::metrics::nats::NatsMetrics;
+use ipc_gateway::nats::{Desk, Held, Queue, Serial};
+use ipc_gateway::route::RouteKind;
+use ipc_ringbuf::primitive::{AtomicBool, Ordering};
+
+use super::fate::{self, Fate, Mood};
+use super::scene::Scene;
+use super::violation::{Checked, Invariant, ensure};
+
+/// Longest wait for a connection.
+const FAIL_FAST: Duration = Duration::from_millis(250);
+/// Most requests taken from a link in a turn.
+const BATCH: usize = 16;
+
+/// One line to the server.
+#[derive(Debug, Default)]
+struct Line {
+    /// Its connection, if it has one.
+    serial: Option<Serial>,
+    /// A connection that is gone and was not cleared up yet.
+    ended: Option<Serial>,
+    queue: Queue,
+}
+
+/// A request that the library has.
+#[derive(Debug)]
+struct Shipped {
+    serial: Serial,
+    token: Token,
+    route: u16,
+    payload: Bytes,
+    deadline: Nanos,
+}
+
+/// What will happen.
+#[derive(Debug)]
+enum Event {
+    /// The request arrives.
+    Arrival(Shipped, Fate),
+    /// A message arrives for a token.
+    Reply(Serial, Token, Message),
+    /// The server has the message of a publish route.
+    Confirmed(Serial, Token),
+}
+
+/// Whether the room was woken.
+#[derive(Debug, Default)]
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The other side.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    desk: Desk,
+    pub(crate) metrics: Arc<NatsMetrics>,
+    lines: Vec<Line>,
+    serial: Serial,
+    /// By time, and by order where the time is the same.
+    wire: BTreeMap<(Nanos, u64), Event>,
+    order: u64,
+    pub(crate) mood: Mood,
+    /// Takes nothing from the links: their room runs out.
+    pub(crate) is_stalled: bool,
+    flag: Arc<Flag>,
+    is_asleep: bool,
+    /// When a request that waits for a connection must be looked at.
+    held_due: Nanos,
+}
+
+impl Broker {
+    pub(crate) fn new(links: Vec<UpstreamEnd>, scene: &Scene, seed: u64) -> Self {
+        let metrics = Arc::new(NatsMetrics::default());
+        let routes = Arc::clone(&scene.plan.routes);
+        let mut broker = Self {
+            desk: Desk::new(links, routes, Arc::clone(&metrics), seed),
+            metrics,
+            lines: (0..scene.plan.lines).map(|_| Line::default()).collect(),
+            serial: 0,
+            wire: BTreeMap::new(),
+            order: 0,
+            mood: Mood::Mixed,
+            is_stalled: false,
+            flag: Arc::default(),
+            is_asleep: false,
+            held_due: Nanos::NEVER,
+        };
+        for line in 0..broker.lines.len() {
+            broker.connect(line);
+        }
+        broker
+    }
+
+    /// Gives a line a connection, if it has none. Returns whether it had none.
+    pub(crate) fn connect(&mut self, line: usize) -> bool {
+        let Some(line) = self.lines.get_mut(line) else {
+            return false;
+        };
+        if line.serial.is_some() || line.ended.is_some() {
+            return false;
+        }
+        self.serial += 1;
+        line.serial = Some(self.serial);
+        self.flag.0.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// Ends a line's connection. Returns whether it had one.
+    pub(crate) fn cut(&mut self, line: usize) -> bool {
+        let Some(line) = self.lines.get_mut(line) else {
+            return false;
+        };
+        let Some(serial) = line.serial.take() else {
+            return false;
+        };
+        line.ended = Some(serial);
+        self.flag.0.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// Changes the largest body that the server takes.
+    pub(crate) fn limit(&self, bytes: u32) {
+        for link in self.desk.links() {
+            link.set_max_payload(bytes);
+        }
+    }
+
+    /// Puts a reply into a worker's queue past the desk: it names nothing that is open.
+    pub(crate) fn inject(&self, token: Token) {
+        let stale = Reply {
+            payload: Bytes::from_static(b"stale"),
+            ..Reply::bare(token, Code::Ok)
+        };
+        if let Some(link) = self.desk.links().get(usize::from(token.worker())) {
+            // A full queue has refused it: that is fine for what nobody waits for.
+            drop(link.answer(stale));
+            link.flush();
+        }
+    }
+
+    fn push(&mut self, at: Nanos, event: Event) {
+        self.order += 1;
+        self.wire.insert((at, self.order), event);
+    }
+
+    fn due(&self) -> Nanos {
+        let first = self.wire.keys().next().map_or(Nanos::NEVER, |(at, _)| *at);
+        first.min(self.held_due).min(self.desk.due())
+    }
+
+    fn held(&self) -> usize {
+        self.lines.iter().map(|line| line.queue.len()).sum()
+    }
+
+    fn waiting(&self) -> usize {
+        self.desk.links().iter().map(UpstreamEnd::waiting).sum()
+    }
+
+    /// One turn, unless it sleeps and nobody has woken it.
+    pub(crate) fn turn(&mut self, scene: &mut Scene) -> Checked {
+        let now = scene.clock.now();
+        if self.is_asleep {
+            if !self.flag.0.load(Ordering::Relaxed) && self.due() > now {
+                return ensure(self.waiting() == 0, Invariant::Progress, || {
+                    "the answering side sleeps beside requests".to_owned()
+                });
+            }
+            self.awake();
+        }
+        let done = self.receive(scene, now)? + self.send(scene, now);
+        self.desk.flush();
+        let refused = self.metrics.answers_refused.get();
+        scene.trace.note(format_args!(
+            "broker did {done} at {now}, {refused} refused"
+        ));
+        if done == 0 && !self.is_stalled && scene.rng.bool() {
+            self.sleep();
+        }
+        Ok(())
+    }
+
+    fn sleep(&mut self) {
+        self.flag.0.store(false, Ordering::Relaxed);
+        let waker = Waker::from(Arc::clone(&self.flag));
+        for link in self.desk.links() {
+            link.arm(&waker);
+        }
+        self.is_asleep = true;
+        if self.waiting() > 0 {
+            self.awake();
+        }
+    }
+
+    fn awake(&mut self) {
+        self.is_asleep = false;
+        for link in self.desk.links() {
+            link.disarm();
+        }
+    }
+
+    fn receive(&mut self, scene: &mut Scene, now: Nanos) -> Checked<usize> {
+        let mut done = 0;
+        while let Some(entry) = self.wire.first_entry()
+            && entry.key().0 <= now
+        {
+            done += 1;
+            let event = entry.remove();
+            self.happen(event, scene, now)?;
+        }
+        for line in 0..self.lines.len() {
+            let ended = self.lines.get_mut(line).and_then(|line| line.ended.take());
+            if let Some(serial) = ended {
+                self.clear_up(serial, scene, now)?;
+                done += 1;
+            }
+        }
+        Ok(done)
+    }
+
+    fn is_current(&self, serial: Serial) -> bool {
+        self.lines
+            .iter()
+            .any(|line| line.serial == Some(serial) || line.ended == Some(serial))
+    }
+
+    fn happen(&mut self, event: Event, scene: &mut Scene, now: Nanos) -> Checked {
+        match event {
+            Event::Arrival(shipped, fate) => self.arrive(shipped, fate, scene, now)?,
+            Event::Reply(serial, token, message) if self.is_current(serial) => {
+                self.desk.message(token, message, now);
+            }
+            Event::Confirmed(serial, token) if self.is_current(serial) => {
+                self.desk.complete(token, Code::Sent);
+            }
+            Event::Reply(..) | Event::Confirmed(..) => {}
+        }
+        Ok(())
+    }
+
+    /// A request arrives at the server, and mostly at the Router.
+    fn arrive(&mut self, shipped: Shipped, fate: Fate, scene: &mut Scene, now: Nanos) -> Checked {
+        let Shipped {
+            serial,
+            token,
+            route,
+            payload,
+            deadline,
+        } = shipped;
+        let Some(route) = scene.plan.routes.get(usize::from(route)) else {
+            return Ok(());
+        };
+        if fate.is_seen(route.kind) {
+            scene.ledger.seen(token)?;
+            scene
+                .trace
+                .note(format_args!("seen {:#x} {fate:?}", token.bits()));
+        }
+        let rng = &mut scene.rng;
+        let at = fate.reply_at(now, deadline, self.mood, rng);
+        if route.kind == RouteKind::Publish {
+            if fate.is_seen(route.kind) {
+                self.push(at, Event::Confirmed(serial, token));
+            }
+            return Ok(());
+        }
+        match fate {
+            Fate::Silence | Fate::Dropped => {}
+            Fate::NoResponders => self.push(at, Event::Reply(serial, token, fate::no_responders())),
+            Fate::Misaddressed => {
+                let other = scene.ledger.stale(rng.usize(..)).filter(|_| rng.bool());
+                let forged = Token::new(token.worker(), token.place(), rng.u32(..) | 1 << 31);
+                let other = other.unwrap_or(forged);
+                if other != token && !scene.ledger.is_open(other) {
+                    let answer = fate::answer(fate, route, &payload, rng);
+                    self.push(at, Event::Reply(serial, other, answer));
+                }
+            }
+            Fate::Acknowledged => {
+                if route.kind == RouteKind::Request {
+                    self.push(now, Event::Reply(serial, token, fate::ack(&payload)));
+                }
+                let answer = fate::answer(fate, route, &payload, rng);
+                self.push(at, Event::Reply(serial, token, answer));
+            }
+            _ => {
+                let answer = fate::answer(fate, route, &payload, rng);
+                self.push(at, Event::Reply(serial, token, answer.clone()));
+                if fate == Fate::Duplicate {
+                    let again = fate.reply_at(at, deadline, self.mood, rng);
+                    self.push(again, Event::Reply(serial, token, answer));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection is gone: what was on it has arrived or has not, and answers that had come
+    /// count.
+    fn clear_up(&mut self, serial: Serial, scene: &mut Scene, now: Nanos) -> Checked {
+        let routes = Arc::clone(&scene.plan.routes);
+        let kind = |shipped: &Shipped| {
+            let route = routes.get(usize::from(shipped.route));
+            route.map_or(RouteKind::Request, |route| route.kind)
+        };
+        let on_it = |event: &Event| match event {
+            Event::Arrival(shipped, _) => shipped.serial == serial,
+            Event::Reply(on, ..) | Event::Confirmed(on, _) => *on == serial,
+        };
+        let keys: Vec<_> = self
+            .wire
+            .iter()
+            .filter(|(_, event)| on_it(event))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            match self.wire.remove(&key) {
+                Some(Event::Arrival(shipped, fate))
+                    if fate.is_seen(kind(&shipped)) && scene.rng.bool() =>
+                {
+                    scene.ledger.seen(shipped.token)?;
+                    scene
+                        .trace
+                        .note(format_args!("seen {:#x} and lost", shipped.token.bits()));
+                }
+                Some(Event::Reply(_, token, message)) if scene.rng.bool() => {
+                    self.desk.message(token, message, now);
+                }
+                _ => {}
+            }
+        }
+        self.desk.lost(serial, now);
+        self.held_due = now;
+        Ok(())
+    }
+
+    fn send(&mut self, scene: &mut Scene, now: Nanos) -> usize {
+        let mut done = 0;
+        for line in 0..self.lines.len() {
+            while let Some(held) = self.lines.get_mut(line).and_then(|line| line.queue.pop()) {
+                if let Err(held) = self.try_send(line, held, scene, now) {
+                    if let Some(line) = self.lines.get_mut(line) {
+                        line.queue.put_back(held);
+                    }
+                    break;
+                }
+                done += 1;
+            }
+        }
+        while let Some(held) = self.desk.take_resend(now) {
+            scene.tally.fault("sent_again");
+            done += 1;
+            self.send_or_hold(held, scene, now);
+        }
+        for link in 0..self.desk.links().len() {
+            for _ in 0..BATCH {
+                let is_full = self.held() >= scene.plan.held;
+                let takes = !self.is_stalled && !is_full;
+                let next = self.desk.links().get(link).filter(|_| takes);
+                let Some(request) = next.and_then(UpstreamEnd::pop) else {
+                    break;
+                };
+                done += 1;
+                self.send_or_hold(Held::new(request, now), scene, now);
+            }
+        }
+        self.expire_held(now);
+        done
+    }
+
+    fn expire_held(&mut self, now: Nanos) {
+        let is_up = self.lines.iter().any(|line| line.serial.is_some());
+        let fail_fast = (!is_up).then_some(FAIL_FAST);
+        let Self { lines, desk, .. } = self;
+        self.held_due = lines.iter_mut().fold(Nanos::NEVER, |next, line| {
+            let due = line
+                .queue
+                .expire(now, fail_fast, |held, code| desk.reject(&held, code));
+            next.min(due)
+        });
+    }
+
+    fn line_of(&self, session: u32) -> usize {
+        usize::try_from(session).unwrap_or(0) % self.lines.len().max(1)
+    }
+
+    fn send_or_hold(&mut self, held: Held, scene: &mut Scene, now: Nanos) {
+        let line = self.line_of(held.request.session);
+        let must_wait = self
+            .lines
+            .get(line)
+            .is_some_and(|line| !line.queue.is_empty());
+        let back = if must_wait {
+            Err(held)
+        } else {
+            self.try_send(line, held, scene, now)
+        };
+        if let Err(held) = back
+            && let Some(line) = self.lines.get_mut(line)
+        {
+            line.queue.push(held);
+        }
+    }
+
+    /// Sends a request or answers it; gives it back when it has to wait.
+    fn try_send(
+        &mut self,
+        line: usize,
+        held: Held,
+        scene: &mut Scene,
+        now: Nanos,
+    ) -> Result<(), Held> {
+        if held.request.deadline <= now {
+            self.desk.reject(&held, Code::ExpiredUnsent);
+            return Ok(());
+        }
+        let up = |line: &&Line| line.serial.is_some();
+        let chosen = self.lines.iter().cycle().skip(line).take(self.lines.len());
+        let Some(serial) = chosen.clone().find(up).and_then(|line| line.serial) else {
+            return Err(held);
+        };
+        if self.mood != Mood::Kind && scene.rng.u8(..32) == 0 {
+            scene.tally.fault("connection_full");
+            return Err(held);
+        }
+        if held.request.body.len() as u64 > u64::from(scene.max_payload) {
+            self.desk.reject(&held, Code::TooLarge);
+            return Ok(());
+        }
+        let fate = Fate::of(self.mood, &mut scene.rng);
+        if let Some(fault) = fate.fault() {
+            scene.tally.fault(fault);
+        }
+        let shipped = Shipped {
+            serial,
+            token: held.request.token,
+            route: held.request.route,
+            payload: held.request.payload(),
+            deadline: held.request.deadline,
+        };
+        let way = Duration::from_micros(scene.rng.u64(..200));
+        self.push(now.after(way), Event::Arrival(shipped, fate));
+        self.desk.sent(held, serial);
+        Ok(())
+    }
+
+    /// Nothing is wrong any more.
+    pub(crate) fn heal(&mut self) {
+        self.mood = Mood::Kind;
+        self.is_stalled = false;
+        for line in &mut self.lines {
+            // A connection that has just ended is cleared up in the next turn.
+            if line.serial.is_none() {
+                self.serial += 1;
+                line.serial = Some(self.serial);
+            }
+        }
+        self.flag.0.store(true, Ordering::Relaxed);
+    }
+}

@@ -65,7 +65,7 @@ fn ring(c: &mut Criterion) {
 /// Completes each request with nothing, and sleeps between, until the last has come.
 fn serve(mut port: Port, page: &BellPage, eventfd: &OwnedFd) {
     let bell = Bell::new().unwrap();
-    bell.watch(eventfd.as_fd()).unwrap();
+    bell.watch(eventfd.as_fd(), 0).unwrap();
     let mut body = BytesMut::new();
     loop {
         while let Some(submission) = port.pop().unwrap() {

@@ -90,7 +90,7 @@ const ROUNDS: u64 = 20_000;
 /// Completes `ROUNDS` requests and sleeps whenever none waits.
 fn serve_asleep(mut port: Port, page: &BellPage, eventfd: &OwnedFd) {
     let bell = Bell::new().unwrap();
-    bell.watch(eventfd.as_fd()).unwrap();
+    bell.watch(eventfd.as_fd(), 0).unwrap();
     let mut taken = 0;
     while taken < ROUNDS {
         while let Some(submission) = port.pop().unwrap() {

@@ -261,10 +261,12 @@ impl Bell {
         })
     }
 
-    /// Sleeps until rung, at most `timeout`. A zero timeout only takes what has been rung. Returns
-    /// who has rung, at most 64 at a time.
+    /// Sleeps until rung, at most `timeout`, which is rounded up to milliseconds. A zero timeout
+    /// only takes what has been rung. Returns who has rung, at most 64 at a time.
     pub fn wait(&self, timeout: Duration) -> Rings {
-        let timeout = EpollTimeout::try_from(timeout).unwrap_or(EpollTimeout::MAX);
+        // Rounded down, a sleeper would look without pause for the last part of a millisecond.
+        let millis = timeout.as_nanos().div_ceil(1_000_000);
+        let timeout = EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX);
         let mut events = [EpollEvent::empty(); 64];
         let count = self.epoll.wait(&mut events, timeout).unwrap_or(0);
         Rings { events, count }

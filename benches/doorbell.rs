@@ -20,6 +20,7 @@ use ipc_ringbuf::sys::{Bell, BellPage, ring_eventfd};
 use ipc_ringbuf::{Client, Code, Request, WaitStrategy};
 use support::{Pair, SOON, pair, pair_that_waits};
 
+#[expect(dead_code, reason = "the tests of ringbuf use more of it")]
 #[path = "../ringbuf/tests/support/mod.rs"]
 mod support;
 

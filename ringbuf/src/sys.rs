@@ -97,15 +97,19 @@ pub fn check_sealed(fd: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Gives the memory of a memfd back although others may still hold it.
+/// Gives the memory of a memfd back although others may still hold it: they read zeros. The first
+/// page goes first, so whoever reads a zero elsewhere and then looks there finds zeros too.
 ///
 /// # Errors
 /// The operating system's.
-pub fn punch_hole(fd: BorrowedFd<'_>, bytes: u64) -> io::Result<()> {
+pub fn give_back(fd: BorrowedFd<'_>, bytes: u64) -> io::Result<()> {
     use nix::fcntl::FallocateFlags as Flags;
-    let len = i64::try_from(bytes).map_err(io::Error::other)?;
     let flags = Flags::FALLOC_FL_PUNCH_HOLE | Flags::FALLOC_FL_KEEP_SIZE;
-    Ok(nix::fcntl::fallocate(fd, flags, 0, len)?)
+    for len in [u64::from(PAGE), bytes] {
+        let len = i64::try_from(len).map_err(io::Error::other)?;
+        nix::fcntl::fallocate(fd, flags, 0, len)?;
+    }
+    Ok(())
 }
 
 /// A page with one word that its maker writes and others can only read.

@@ -417,10 +417,12 @@ impl Client {
         }
     }
 
-    /// The rings hold what the gateway never writes: gives the session up.
+    /// The rings hold what the gateway never writes: gives the session up. If the gateway has ended
+    /// it, and given its memory back, that is the reason.
     #[cold]
     fn distrust(&mut self) {
-        self.ended = Some(EndReason::RingCorrupt);
+        let said = self.session.as_ref().and_then(Session::ended);
+        self.ended = Some(said.unwrap_or(EndReason::RingCorrupt));
         self.lose();
     }
 

@@ -128,6 +128,9 @@ impl Session {
         sys::check_sealed(memfd.as_fd())?;
         sys::check_sealed(page.as_fd())?;
         let region = Region::map(memfd.as_fd(), layout)?;
+        if !region.is_there() {
+            return Err(AttachError::Protocol("its memory has no header"));
+        }
         let entries = layout.entries();
         Ok(Self {
             submissions: Producer::new(region.ring(Ring::Submission)),
@@ -227,16 +230,20 @@ impl Session {
         };
         let words = self.region.load_descriptor(block).unwrap_or_default();
         let cqe = Cqe::parse(&words, self.welcome.geometry.message_size);
-        let Ok(cqe) = cqe else {
-            // Still pending, so that it is completed when the session is given up.
-            *pending = Pending::Yes(user_data);
-            return Err(PeerMisbehaved::BadCompletion);
-        };
         body.clear();
-        let bytes = cqe.header_len + cqe.payload_len;
+        let bytes = cqe.map_or(0, |cqe| cqe.header_len + cqe.payload_len);
         if bytes != 0 {
             arena::copy_out(&self.region, block, 0, bytes, body);
         }
+        let cqe = match cqe {
+            // Memory that was given back is zero, and zeros would be an empty answer.
+            Ok(cqe) if self.region.is_there() => cqe,
+            _ => {
+                // Still pending, so that it is completed when the session is given up.
+                *pending = Pending::Yes(user_data);
+                return Err(PeerMisbehaved::BadCompletion);
+            }
+        };
         self.free.push(block);
         Ok(Some(Cqe { user_data, ..cqe }))
     }

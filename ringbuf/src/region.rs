@@ -114,6 +114,7 @@ impl Region {
         if let Some(words) = self.descriptor(block) {
             for (word, value) in words.iter().zip(from) {
                 word.store(*value, Ordering::Relaxed);
+                step!(DescriptorWord);
             }
         }
     }

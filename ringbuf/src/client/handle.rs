@@ -97,6 +97,7 @@ impl Client {
         };
         // `prepare` has checked that it fits.
         session.write(block, sqe.header_len, request.payload);
+        step!(HalfWritten);
         if session.push(block, &sqe).is_err() {
             self.distrust();
             self.lost.push_back(sqe.user_data);
@@ -157,9 +158,11 @@ impl Client {
             session.publish();
             return Err(SubmitError::Full(request));
         };
+        step!(SlotReserved);
         if header_len != 0 {
             session.write(block, 0, headers);
         }
+        step!(HeadersWritten);
         let user_data = request.user_data.unwrap_or(self.next_mark);
         self.next_mark = self.next_mark.wrapping_add(1);
         if self.stamp == 0 || self.next_mark.is_multiple_of(SUBMISSIONS_PER_STAMP) {
@@ -329,6 +332,7 @@ impl Client {
         if self.outstanding() == 0 {
             return false;
         }
+        step!(InFlight);
         let deadline = deadline_after(timeout);
         loop {
             if self.look(deadline) {

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `attach` | 1 to 7: the control socket and attaching |
 //! | `memory` | 8 to 16: rings and shared memory |
+//! | `torn` | 12: submissions that are never finished |
 //! | `lifecycle` | 18 to 20: clients that die, fork and come back |
 //! | `overload` | 17, 21 and 45: slow, greedy and too many clients |
 //! | `content` | 22 to 28: what is in a request |
@@ -19,4 +20,5 @@ mod host;
 mod lifecycle;
 mod memory;
 mod overload;
+mod torn;
 mod upstream;

@@ -67,11 +67,17 @@ enum Way {
     Abort,
     /// become `cat`, which lives until its input ends
     Exec,
+    /// SIGSTOP; it goes on at SIGCONT
+    Stop,
 }
 
 impl Way {
-    fn die(self) -> ! {
+    fn die(self) {
         match self {
+            Self::Stop => {
+                kill(Pid::this(), Signal::SIGSTOP).ok();
+                return;
+            }
             Self::Kill => {
                 kill(Pid::this(), Signal::SIGKILL).ok();
             }

@@ -11,6 +11,7 @@ pub(crate) mod admin;
 pub(crate) mod bench;
 pub(crate) mod books;
 pub(crate) mod gateway;
+pub(crate) mod hostile;
 pub(crate) mod lines;
 pub(crate) mod openmetrics;
 pub(crate) mod polite;

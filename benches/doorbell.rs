@@ -20,6 +20,7 @@ use ipc_ringbuf::sys::{Bell, BellPage, ring_eventfd};
 use ipc_ringbuf::{Client, Code, Request, WaitStrategy};
 use support::{Pair, SOON, pair, pair_that_waits};
 
+#[expect(dead_code, reason = "the tests of ringbuf use more of it")]
 #[path = "../ringbuf/tests/support/mod.rs"]
 mod support;
 
@@ -65,7 +66,7 @@ fn ring(c: &mut Criterion) {
 /// Completes each request with nothing, and sleeps between, until the last has come.
 fn serve(mut port: Port, page: &BellPage, eventfd: &OwnedFd) {
     let bell = Bell::new().unwrap();
-    bell.watch(eventfd.as_fd()).unwrap();
+    bell.watch(eventfd.as_fd(), 0).unwrap();
     let mut body = BytesMut::new();
     loop {
         while let Some(submission) = port.pop().unwrap() {

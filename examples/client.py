@@ -253,6 +253,8 @@ class Client:
         at += DESCRIPTOR_BYTES
         headers = self.region[at : at + header_len]
         payload = self.region[at + header_len : at + header_len + payload_len]
+        if self.region[:8] != b"IPCGRING":
+            raise GatewayError("the session has ended and its memory is gone")
         self.completion_head = (self.completion_head + 1) & U32
         self.words32[COMPLETION_HEAD // 4] = self.completion_head
         self.pending.remove(block)

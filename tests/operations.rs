@@ -194,7 +194,7 @@ fn corrupt_rings_end_their_sessions_and_do_not_flood_the_log() {
             metric(&gateway, "ipcgw_sessions_ended_total", "RING_CORRUPT") == corrupted
         });
     }
-    assert_eq!(metric(&gateway, "ipcgw_ring_violations_total", ""), 60);
+    assert_eq!(metric(&gateway, "ipcgw_ring_violations_total", "index"), 60);
     assert!(metric(&gateway, "ipcgw_log_suppressed_total", "") > 0);
     let log = gateway.log();
     let lines = log

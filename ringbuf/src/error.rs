@@ -30,7 +30,10 @@ pub enum PeerMisbehaved {
 }
 
 impl PeerMisbehaved {
-    /// A short name for metrics.
+    /// What [`kind`](Self::kind) can say.
+    pub const KINDS: [&'static str; 5] = ["index", "cq_index", "block", "in_flight", "completion"];
+
+    /// A short name for metrics, one of [`KINDS`](Self::KINDS).
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {

@@ -22,6 +22,15 @@
 //!
 //! The public interface for applications is what is re-exported here.
 
+/// Marks a moment at which a test may end the process. Nothing without the feature `steps`.
+#[cfg(not(loom))]
+macro_rules! step {
+    ($step:ident) => {
+        #[cfg(feature = "steps")]
+        crate::steps::reached(crate::steps::Step::$step);
+    };
+}
+
 #[cfg(not(loom))]
 #[expect(unsafe_code, reason = "copies between shared and private memory")]
 mod arena;
@@ -43,6 +52,8 @@ pub mod primitive;
 #[expect(unsafe_code, reason = "makes atomics out of mapped memory")]
 pub mod region;
 pub mod spsc;
+#[cfg(all(feature = "steps", not(loom)))]
+pub mod steps;
 #[cfg(not(loom))]
 #[expect(unsafe_code, reason = "system calls that no library wraps")]
 pub mod sys;

@@ -13,7 +13,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use crate::entry::{DESCRIPTOR_WORDS, Words};
 use crate::layout::{Layout, Line, REGION_MAGIC, Ring, WIRE_VERSION};
-use crate::primitive::{AtomicU32, AtomicU64, Ordering};
+use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::spsc::RingMemory;
 use crate::sys;
 
@@ -49,7 +49,18 @@ impl Region {
         &self.layout
     }
 
-    /// Writes the header page, for tools that look at a region from outside.
+    /// Whether the region's memory is still there. Asked after a copy out of it, this says that the
+    /// copy is not of memory that the gateway has given back: the header page goes first.
+    #[inline]
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        // The loads of the copy come before the load of the word.
+        fence(Ordering::Acquire);
+        self.word64(0).load(Ordering::Relaxed) == REGION_MAGIC
+    }
+
+    /// Writes the header page, for tools that look at a region from outside, and for
+    /// [`is_there`](Self::is_there).
     pub fn write_header(&self, session: u64) {
         let geometry =
             u64::from(self.layout.entries()) | (u64::from(self.layout.message_size()) << 32);
@@ -103,6 +114,7 @@ impl Region {
         if let Some(words) = self.descriptor(block) {
             for (word, value) in words.iter().zip(from) {
                 word.store(*value, Ordering::Relaxed);
+                step!(DescriptorWord);
             }
         }
     }

@@ -97,15 +97,19 @@ pub fn check_sealed(fd: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Gives the memory of a memfd back although others may still hold it.
+/// Gives the memory of a memfd back although others may still hold it: they read zeros. The first
+/// page goes first, so whoever reads a zero elsewhere and then looks there finds zeros too.
 ///
 /// # Errors
 /// The operating system's.
-pub fn punch_hole(fd: BorrowedFd<'_>, bytes: u64) -> io::Result<()> {
+pub fn give_back(fd: BorrowedFd<'_>, bytes: u64) -> io::Result<()> {
     use nix::fcntl::FallocateFlags as Flags;
-    let len = i64::try_from(bytes).map_err(io::Error::other)?;
     let flags = Flags::FALLOC_FL_PUNCH_HOLE | Flags::FALLOC_FL_KEEP_SIZE;
-    Ok(nix::fcntl::fallocate(fd, flags, 0, len)?)
+    for len in [u64::from(PAGE), bytes] {
+        let len = i64::try_from(len).map_err(io::Error::other)?;
+        nix::fcntl::fallocate(fd, flags, 0, len)?;
+    }
+    Ok(())
 }
 
 /// A page with one word that its maker writes and others can only read.
@@ -213,6 +217,9 @@ pub fn ring_eventfd(fd: BorrowedFd<'_>) {
     let _ = nix::unistd::write(fd, &1_u64.to_ne_bytes());
 }
 
+/// What [`Bell`]'s own eventfd is watched as.
+const OWN_KEY: u64 = u64::MAX;
+
 /// What a worker sleeps on: the eventfds of its sessions, edge-triggered, and one of its own.
 #[derive(Debug)]
 pub struct Bell {
@@ -229,17 +236,17 @@ impl Bell {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let own = eventfd()?;
         let bell = Self { epoll, own };
-        bell.watch(bell.own.as_fd())?;
+        bell.watch(bell.own.as_fd(), OWN_KEY)?;
         Ok(bell)
     }
 
-    /// Also wakes for this eventfd. Edge-triggered: the eventfd is never read, so that its other
-    /// holder cannot make a read or write of it block.
+    /// Also wakes for this eventfd, and then says `key`, which is below `u64::MAX`. Edge-triggered:
+    /// the eventfd is never read, so that its other holder cannot make a read or write of it block.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn watch(&self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
+    pub fn watch(&self, eventfd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, key);
         Ok(self.epoll.add(eventfd, event)?)
     }
 
@@ -258,17 +265,36 @@ impl Bell {
         })
     }
 
-    /// Sleeps until rung, at most `timeout`. A zero timeout only takes what has been rung.
-    pub fn wait(&self, timeout: Duration) {
-        let timeout = EpollTimeout::try_from(timeout).unwrap_or(EpollTimeout::MAX);
+    /// Sleeps until rung, at most `timeout`, which is rounded up to milliseconds. A zero timeout
+    /// only takes what has been rung. Returns who has rung, at most 64 at a time.
+    pub fn wait(&self, timeout: Duration) -> Rings {
+        // Rounded down, a sleeper would look without pause for the last part of a millisecond.
+        let millis = timeout.as_nanos().div_ceil(1_000_000);
+        let timeout = EpollTimeout::try_from(millis).unwrap_or(EpollTimeout::MAX);
         let mut events = [EpollEvent::empty(); 64];
-        let _ = self.epoll.wait(&mut events, timeout);
+        let count = self.epoll.wait(&mut events, timeout).unwrap_or(0);
+        Rings { events, count }
     }
 
     /// The descriptor that is readable while rings wait to be taken.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
+    }
+}
+
+/// Who has rung a [`Bell`].
+#[derive(Debug)]
+pub struct Rings {
+    events: [EpollEvent; 64],
+    count: usize,
+}
+
+impl Rings {
+    /// The keys of the watched eventfds that were rung; the bell's own is not among them.
+    pub fn keys(&self) -> impl Iterator<Item = u64> + '_ {
+        let rung = self.events.iter().take(self.count).map(EpollEvent::data);
+        rung.filter(|key| *key != OWN_KEY)
     }
 }
 

@@ -290,6 +290,36 @@ fn a_client_gives_a_session_up_whose_completions_are_impossible() {
     }
 }
 
+/// The gateway gives memory back when it has ended a session; the client may be behind.
+#[test]
+fn memory_that_was_given_back_is_no_answer() {
+    let mut pair = pair(ENTRIES, MESSAGE);
+    for mark in 0..4 {
+        pair.client.submit(Request::to(0).user_data(mark)).unwrap();
+    }
+    pair.client.flush();
+    let mut taken: Vec<_> = core::iter::from_fn(|| pair.port.pop().unwrap()).collect();
+    // Zeros name block 0, which is completed last.
+    while let Some(submission) = taken.pop() {
+        let cqe = Cqe::bare(submission.user_data, Code::Ok);
+        pair.port
+            .complete(submission.block, cqe, &[], b"y")
+            .unwrap();
+    }
+    pair.port.publish();
+    assert_eq!(pair.client.poll().unwrap().payload(), b"y");
+    let bytes = pair.shared.layout().region_bytes();
+    sys::give_back(pair.memfd.as_fd(), bytes).unwrap();
+    let mut marks = Vec::new();
+    while let Some(completion) = pair.client.wait(SOON) {
+        assert_eq!(completion.code(), Code::GatewayRestarted);
+        marks.push(completion.ticket().0);
+    }
+    marks.sort_unstable();
+    assert_eq!(marks, [0, 1, 2]);
+    assert!(!pair.client.is_attached());
+}
+
 /// The client looks at the submission ring's head only when the ring may be full, which is never
 /// before a lap.
 #[test]

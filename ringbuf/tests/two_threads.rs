@@ -1,7 +1,7 @@
 //! Both sides on threads of their own: at full speed, and asleep whenever there is nothing to do.
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use ipc_ringbuf::doorbell::{ASLEEP, arm, disarm};
@@ -90,7 +90,7 @@ const ROUNDS: u64 = 20_000;
 /// Completes `ROUNDS` requests and sleeps whenever none waits.
 fn serve_asleep(mut port: Port, page: &BellPage, eventfd: &OwnedFd) {
     let bell = Bell::new().unwrap();
-    bell.watch(eventfd.as_fd()).unwrap();
+    bell.watch(eventfd.as_fd(), 0).unwrap();
     let mut taken = 0;
     while taken < ROUNDS {
         while let Some(submission) = port.pop().unwrap() {
@@ -139,4 +139,15 @@ fn sides_that_sleep_are_woken() {
         done += 1;
     }
     gateway.join().unwrap();
+}
+
+#[test]
+fn a_bell_that_nobody_rings_is_waited_for_at_least_as_long_as_asked() {
+    let bell = Bell::new().unwrap();
+    for micros in [1, 900, 1100] {
+        let asked = Duration::from_micros(micros);
+        let start = Instant::now();
+        assert_eq!(bell.wait(asked).keys().count(), 0);
+        assert!(start.elapsed() >= asked, "{:?}", start.elapsed());
+    }
 }

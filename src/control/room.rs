@@ -292,7 +292,7 @@ impl Room {
         }
         sys::send_packet(live.socket.as_fd(), &farewell(reason), &[]).ok();
         if reason != EndReason::Draining
-            && let Err(error) = sys::punch_hole(live.memfd.as_fd(), live.bytes)
+            && let Err(error) = sys::give_back(live.memfd.as_fd(), live.bytes)
         {
             tracing::warn!(session, %error, "cannot give a session's memory back");
         }

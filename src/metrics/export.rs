@@ -109,10 +109,32 @@ impl Sources {
             "Answers to a worker for requests that had timed out or whose session had ended",
             w(|m| m.late_replies.get()),
         )?;
+        let violations = self
+            .workers
+            .iter()
+            .enumerate()
+            .flat_map(|(number, metrics)| {
+                metrics.violations().map(move |(kind, count)| {
+                    (
+                        [("worker", number.to_string()), ("kind", kind.to_owned())],
+                        count,
+                    )
+                })
+            });
         out.counters(
             "ring_violations",
-            "Sessions ended because their rings held impossible values",
-            w(|m| m.ring_violations.get()),
+            "Sessions ended because their rings held impossible values, by kind",
+            violations,
+        )?;
+        out.counters(
+            "rings_in_vain",
+            "Rings of clients that had submitted nothing",
+            w(|m| m.rings_in_vain.get()),
+        )?;
+        out.counters(
+            "sessions_deafened",
+            "Times that a session was not listened to for a second, because it rang in vain too often",
+            w(|m| m.sessions_deafened.get()),
         )?;
         out.counters(
             "client_wakes",

@@ -1,6 +1,7 @@
 //! What a worker counts.
 
 use ipc_ringbuf::entry::Code;
+use ipc_ringbuf::error::PeerMisbehaved;
 
 use super::{Counter, latency::Histogram};
 
@@ -19,8 +20,13 @@ pub struct WorkerMetrics {
     pub sessions: Counter,
     /// Answers that found no request: it had timed out, or its session had ended.
     pub late_replies: Counter,
-    /// Sessions ended because their rings held impossible values.
-    pub ring_violations: Counter,
+    /// Sessions ended because their rings held impossible values, by kind, in the order of
+    /// [`PeerMisbehaved::KINDS`].
+    violations: [Counter; PeerMisbehaved::KINDS.len()],
+    /// Rings of sessions that had submitted nothing.
+    pub rings_in_vain: Counter,
+    /// Times that a session had rung in vain too often to be listened to further.
+    pub sessions_deafened: Counter,
     /// Times that a client had to be woken.
     pub client_wakes: Counter,
     /// Times that the worker went to sleep.
@@ -44,7 +50,9 @@ impl Default for WorkerMetrics {
             in_flight: Counter::default(),
             sessions: Counter::default(),
             late_replies: Counter::default(),
-            ring_violations: Counter::default(),
+            violations: Default::default(),
+            rings_in_vain: Counter::default(),
+            sessions_deafened: Counter::default(),
             client_wakes: Counter::default(),
             sleeps: Counter::default(),
             cycles: Counter::default(),
@@ -74,5 +82,20 @@ impl WorkerMetrics {
         let at = Code::ALL.binary_search(&code).ok();
         at.and_then(|at| self.completions.get(at))
             .map_or(0, Counter::get)
+    }
+
+    /// Counts one session that ended so.
+    #[cold]
+    pub fn violated(&self, fault: PeerMisbehaved) {
+        let kinds = PeerMisbehaved::KINDS.into_iter().zip(&self.violations);
+        for (_, counter) in kinds.filter(|(kind, _)| *kind == fault.kind()) {
+            counter.increment();
+        }
+    }
+
+    /// Sessions ended because of impossible values, by kind.
+    pub fn violations(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let counts = self.violations.iter().map(Counter::get);
+        PeerMisbehaved::KINDS.into_iter().zip(counts)
     }
 }

@@ -23,6 +23,7 @@ use ipc_ringbuf::sys::{Bell, BellPage};
 use super::in_flight::{Entry, InFlight};
 use super::mailbox::{Mail, Mailbox, NewSession, Notice};
 use super::parts::Parts;
+use super::rings::{DEAF_LOOK, Look};
 use super::sessions::{Dirtied, Session, Sessions};
 use super::timers::Timers;
 use super::validate::{Verdict, validate};
@@ -81,8 +82,8 @@ pub struct Worker<U, C> {
     /// Counts requests on routes that are half open.
     toggle: u32,
     /// When to look again although nobody rings: submissions wait for room, and room makes no
-    /// sound.
-    starved_until: Nanos,
+    /// sound; or a session is not listened to.
+    look_again: Nanos,
 }
 
 impl<U, C> fmt::Debug for Worker<U, C> {
@@ -123,7 +124,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             batch: BytesMut::new(),
             untold: VecDeque::new(),
             toggle: 0,
-            starved_until: Nanos::NEVER,
+            look_again: Nanos::NEVER,
         })
     }
 
@@ -150,15 +151,15 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
     /// Sleeps until rung or until the moment something is due. Call after
     /// [`prepare_to_sleep`](Duty::prepare_to_sleep) has said `true`, and [`awake`](Duty::awake)
     /// afterwards.
-    pub fn sleep(&self)
+    pub fn sleep(&mut self)
     where
         U: Send,
         C: Send,
     {
         // An upper bound, so that a worker whose clock was stopped looks around now and then.
         let most = Duration::from_secs(1);
-        self.bell
-            .wait(self.next_due().until(self.clock.now()).min(most));
+        let due = self.next_due().until(self.clock.now());
+        self.sessions.note(&self.bell.wait(due.min(most)));
     }
 
     fn read_mail(&mut self, now: Nanos) -> usize {
@@ -226,8 +227,10 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         let mut done = 0;
         for seat in (self.first..seats).chain(0..self.first) {
             let Ok(seat) = u32::try_from(seat) else { break };
-            if let Err(fault) = self.poll_session(seat, now, &mut done) {
-                self.violation(seat, fault);
+            let before = done;
+            match self.poll_session(seat, now, &mut done) {
+                Ok(()) => self.looked(seat, done - before, now),
+                Err(fault) => self.violation(seat, fault),
             }
         }
         // Also for a session that was ended in its turn: what it had handed over is on its way.
@@ -333,6 +336,19 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         Ok(())
     }
 
+    /// Settles what a session's rings have cost.
+    #[inline]
+    fn looked(&mut self, seat: u32, taken: usize, now: Nanos) {
+        match self.sessions.looked(seat, taken, &self.bell, now) {
+            Look::Fine | Look::Forgiven => {}
+            Look::InVain => self.metrics.rings_in_vain.increment(),
+            Look::Exhausted => {
+                self.metrics.rings_in_vain.increment();
+                self.metrics.sessions_deafened.increment();
+            }
+        }
+    }
+
     fn expire(&mut self, now: Nanos) -> usize {
         let mut fired = core::mem::take(&mut self.fired);
         self.timers.expire(now, &mut fired);
@@ -412,7 +428,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
 
     #[cold]
     fn violation(&mut self, seat: u32, fault: PeerMisbehaved) {
-        self.metrics.ring_violations.increment();
+        self.metrics.violated(fault);
         self.end_session(seat, EndReason::RingCorrupt, Some(fault));
     }
 
@@ -486,8 +502,10 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             session.is_some_and(|s| s.port.has_submissions().unwrap_or(true))
         });
         let starved = submitted && (self.upstream.room() == 0 || self.in_flight.room() == 0);
-        self.starved_until = if starved {
+        self.look_again = if starved {
             self.clock.now().after(STARVED_LOOK)
+        } else if self.sessions.has_deaf() {
+            self.clock.now().after(DEAF_LOOK)
         } else {
             Nanos::NEVER
         };
@@ -518,7 +536,7 @@ impl<U: Upstream + Send, C: Clock + Send> Duty for Worker<U, C> {
         self.upstream.disarm();
         self.metrics.asleep.set(0);
         // Take the rings, so that the bell's descriptor is not readable for old ones.
-        self.bell.wait(Duration::ZERO);
+        self.sessions.note(&self.bell.wait(Duration::ZERO));
     }
 
     fn bell(&self) -> BorrowedFd<'_> {
@@ -526,7 +544,7 @@ impl<U: Upstream + Send, C: Clock + Send> Duty for Worker<U, C> {
     }
 
     fn next_due(&self) -> Nanos {
-        self.timers.next_due().min(self.starved_until)
+        self.timers.next_due().min(self.look_again)
     }
 
     fn finished(&self) -> bool {

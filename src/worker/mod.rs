@@ -13,6 +13,7 @@
 //! | `sessions` | the table of sessions |
 //! | `in_flight` | the slab of requests on their way |
 //! | `timers` | their deadlines |
+//! | `rings` | what a session may cost by ringing |
 //! | `mailbox` | to and from the control thread |
 //! | `idle` | how to wait |
 //! | `thread` | a thread of its own |
@@ -22,6 +23,7 @@ pub mod idle;
 pub mod in_flight;
 pub mod mailbox;
 pub mod parts;
+pub mod rings;
 pub mod sessions;
 pub mod thread;
 pub mod timers;

@@ -5,9 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use ipc_ringbuf::port::{Port, Rung};
-use ipc_ringbuf::sys::Bell;
+use ipc_ringbuf::sys::{self, Bell};
 
 use super::mailbox::NewSession;
+use super::rings::{Look, Rings};
+use crate::clock::Nanos;
 
 /// One session.
 pub struct Session {
@@ -22,6 +24,7 @@ pub struct Session {
     /// Whether completions were written since the client was last rung for.
     dirty: bool,
     eventfd: OwnedFd,
+    rings: Rings,
 }
 
 impl fmt::Debug for Session {
@@ -69,6 +72,8 @@ pub enum Dirtied {
 pub struct Sessions {
     seats: Vec<Option<Session>>,
     taken: usize,
+    /// Sessions that are not listened to.
+    deaf: usize,
 }
 
 impl Sessions {
@@ -77,7 +82,9 @@ impl Sessions {
     /// # Errors
     /// The operating system's when the eventfd cannot be watched; the session is then dropped.
     pub fn add(&mut self, new: NewSession, bell: &Bell) -> std::io::Result<()> {
-        bell.watch(new.eventfd.as_fd())?;
+        let free = self.seats.iter().position(Option::is_none);
+        let at = free.unwrap_or(self.seats.len());
+        bell.watch(new.eventfd.as_fd(), at as u64)?;
         let NewSession {
             id,
             port,
@@ -92,9 +99,10 @@ impl Sessions {
             tenant,
             dirty: false,
             eventfd,
+            rings: Rings::default(),
         };
         self.taken += 1;
-        match self.seats.iter_mut().find(|seat| seat.is_none()) {
+        match self.seats.get_mut(at) {
             Some(seat) => *seat = Some(session),
             None => self.seats.push(Some(session)),
         }
@@ -104,9 +112,53 @@ impl Sessions {
     /// Unseats a session.
     pub fn remove(&mut self, seat: u32, bell: &Bell) -> Option<Session> {
         let session = self.seats.get_mut(seat as usize)?.take()?;
-        bell.forget(session.eventfd.as_fd());
+        if session.rings.is_deaf() {
+            self.deaf -= 1;
+        } else {
+            bell.forget(session.eventfd.as_fd());
+        }
         self.taken -= 1;
         Some(session)
+    }
+
+    /// Notes which sessions have rung since the bell was last asked.
+    pub fn note(&mut self, rung: &sys::Rings) {
+        for key in rung.keys() {
+            let seat = usize::try_from(key).unwrap_or(usize::MAX);
+            if let Some(Some(session)) = self.seats.get_mut(seat) {
+                session.rings.ring();
+            }
+        }
+    }
+
+    /// Says that a session was looked at and how much was taken; listens to it no longer, or
+    /// again, if that follows from it. Returns whether it had rung in vain.
+    #[inline]
+    pub fn looked(&mut self, seat: u32, taken: usize, bell: &Bell, now: Nanos) -> Look {
+        let Some(session) = self.at(seat) else {
+            return Look::Fine;
+        };
+        let look = session.rings.looked(taken, now);
+        match look {
+            Look::Fine | Look::InVain => {}
+            Look::Exhausted => {
+                bell.forget(session.eventfd.as_fd());
+                self.deaf += 1;
+            }
+            Look::Forgiven => {
+                // Cannot fail but for want of memory; then the session is looked at all the same,
+                // whenever the worker is awake.
+                bell.watch(session.eventfd.as_fd(), u64::from(seat)).ok();
+                self.deaf -= 1;
+            }
+        }
+        look
+    }
+
+    /// Whether there are sessions that must be looked at by the clock.
+    #[must_use]
+    pub const fn has_deaf(&self) -> bool {
+        self.deaf > 0
     }
 
     /// The seat of a session.

@@ -4,7 +4,9 @@
 //! | module | faults |
 //! |---|---|
 //! | `attach` | 1 to 7: the control socket and attaching |
-//! | `memory` | 8 to 16: rings and shared memory |
+//! | `memory` | 8, 10, 11 and 16: the memory, its cursors and its lengths |
+//! | `races` | 13 and 15: what changes, or is used again, on its way |
+//! | `torn` | 12: submissions that are never finished |
 //! | `lifecycle` | 18 to 20: clients that die, fork and come back |
 //! | `overload` | 17, 21 and 45: slow, greedy and too many clients |
 //! | `content` | 22 to 28: what is in a request |
@@ -23,6 +25,8 @@ mod host;
 mod lifecycle;
 mod memory;
 mod overload;
+mod races;
 mod replies;
 mod storm;
+mod torn;
 mod upstream;

@@ -9,16 +9,20 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 
 pub(crate) mod admin;
 pub(crate) mod bench;
+pub(crate) mod books;
 pub(crate) mod gateway;
 pub(crate) mod history;
+pub(crate) mod hostile;
 pub(crate) mod lines;
 pub(crate) mod openmetrics;
+pub(crate) mod polite;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod router;
 pub(crate) mod server;
 pub(crate) mod silent;
+pub(crate) mod steps;
 pub(crate) mod tool;
 pub(crate) mod wire;
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use ipc_ringbuf::EndReason;
 use ipc_ringbuf::entry::{Code, Cqe, DESCRIPTOR_BYTES, Opcode, Sqe, Words};
 use ipc_ringbuf::handshake::{Answer, Hello, MAX_PACKET_BYTES};
 use ipc_ringbuf::layout::{Geometry, Layout, Ring};
@@ -18,21 +19,26 @@ use super::{SOON, eventually};
 
 pub(crate) struct RawClient {
     layout: Layout,
-    region: Arc<Region>,
+    pub(crate) region: Arc<Region>,
     /// The region once more: bodies are written and read through it.
     memfd: File,
     submissions: Producer<RingView>,
     completions: Consumer<RingView>,
     eventfd: OwnedFd,
-    _socket: OwnedFd,
+    socket: OwnedFd,
 }
 
 impl RawClient {
     /// Attaches with blocks of `message_size` bytes.
     pub(crate) fn attach(path: &Path, message_size: u32) -> Self {
+        Self::attach_with(path, 2, message_size)
+    }
+
+    /// The same, with so many of them.
+    pub(crate) fn attach_with(path: &Path, entries: u32, message_size: u32) -> Self {
         let socket = sys::connect_seqpacket(path, SOON).unwrap();
         let geometry = Geometry {
-            entries: 2,
+            entries,
             message_size,
         };
         let name = "raw".to_owned();
@@ -54,32 +60,105 @@ impl RawClient {
             region,
             memfd: memfd.into(),
             eventfd,
-            _socket: socket,
+            socket,
         }
     }
 
     /// Submits these words and this body, and waits for the completion.
     pub(crate) fn exchange(&mut self, words: &Words, body: &[u8]) -> Cqe {
-        let at = self.layout.block_at(0).unwrap() + DESCRIPTOR_BYTES as u64;
-        self.memfd.write_all_at(body, at).unwrap();
-        self.region.store_descriptor(0, words);
-        self.submissions.push(0).unwrap().unwrap();
-        self.submissions.publish();
-        sys::ring_eventfd(self.eventfd.as_fd());
+        let cqe = self.exchange_unreleased(words, body);
+        self.completions.release();
+        cqe
+    }
+
+    /// The same, without saying that the completion was taken.
+    pub(crate) fn exchange_unreleased(&mut self, words: &Words, body: &[u8]) -> Cqe {
+        self.submit(0, words, body);
         eventually("a completion comes", || {
             self.completions.has_more().unwrap()
         });
         assert_eq!(self.completions.pop(), Ok(Some(0)));
-        self.completions.release();
         let words = self.region.load_descriptor(0).unwrap();
         Cqe::parse(&words, self.layout.message_size()).unwrap()
     }
 
+    /// Submits these words and this body in a block that the caller knows to be free.
+    pub(crate) fn submit(&mut self, block: u32, words: &Words, body: &[u8]) {
+        self.write_body(block, body);
+        self.region.store_descriptor(block, words);
+        self.submissions.push(block).unwrap().unwrap();
+        self.submissions.publish();
+        self.ring_gateway();
+    }
+
+    /// Takes the next completed block, whatever is in it.
+    pub(crate) fn take(&mut self) -> Option<u32> {
+        let block = self.take_unreleased();
+        self.completions.release();
+        block
+    }
+
+    /// The same, without saying so. Memory that was given back holds no completion.
+    pub(crate) fn take_unreleased(&mut self) -> Option<u32> {
+        self.completions.pop().ok().flatten()
+    }
+
+    /// Overwrites the beginning of a block's body.
+    pub(crate) fn write_body(&self, block: u32, body: &[u8]) {
+        self.memfd.write_all_at(body, self.body_at(block)).unwrap();
+    }
+
+    /// Rings the gateway.
+    pub(crate) fn ring_gateway(&self) {
+        sys::ring_eventfd(self.eventfd.as_fd());
+    }
+
+    /// A second handle to the memory.
+    pub(crate) fn memory(&self) -> File {
+        self.memfd.try_clone().unwrap()
+    }
+
+    /// Where a block's body lies in the memory.
+    pub(crate) fn body_at(&self, block: u32) -> u64 {
+        self.layout.block_at(block).unwrap() + DESCRIPTOR_BYTES as u64
+    }
+
+    /// Why the gateway has ended the session, if it has.
+    pub(crate) fn ended(&self) -> Option<EndReason> {
+        let mut packet = [0; 64];
+        match sys::receive_plain(self.socket.as_fd(), &mut packet) {
+            Ok(Some(3)) => EndReason::from_number(u16::from_le_bytes([packet[1], packet[2]])),
+            _ => None,
+        }
+    }
+
+    /// Waits until the gateway has ended the session because its rings are corrupt.
+    pub(crate) fn is_cut(&self, what: &str) {
+        eventually(what, || match self.ended() {
+            None => false,
+            Some(reason) => {
+                assert_eq!(reason, EndReason::RingCorrupt, "{what}");
+                true
+            }
+        });
+    }
+
     /// Claims more submissions than the ring has places.
     pub(crate) fn corrupt(&self) {
+        self.claim_submitted(u32::MAX);
+    }
+
+    /// Claims that so many submissions were made.
+    pub(crate) fn claim_submitted(&self, position: u32) {
         let ring = self.region.ring(Ring::Submission);
-        ring.tail().store(u64::from(u32::MAX), Ordering::Release);
-        sys::ring_eventfd(self.eventfd.as_fd());
+        ring.tail().store(u64::from(position), Ordering::Release);
+        self.ring_gateway();
+    }
+
+    /// Claims that so many completions were taken.
+    pub(crate) fn claim_taken(&self, position: u32) {
+        let ring = self.region.ring(Ring::Completion);
+        ring.head().store(position, Ordering::Release);
     }
 
     /// The code that a request with this header block completes with.

@@ -31,7 +31,14 @@ fn directory() -> &'static Path {
         }
         let status = build
             .args(["build", "--quiet", "--offline", "--package", "ipc-tools"])
-            .args(["--bins", "--profile", profile, "--target-dir"])
+            .args([
+                "--bins",
+                "--features",
+                "steps",
+                "--profile",
+                profile,
+                "--target-dir",
+            ])
             .arg(directory.parent().unwrap())
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status();

@@ -97,6 +97,7 @@ impl Client {
         };
         // `prepare` has checked that it fits.
         session.write(block, sqe.header_len, request.payload);
+        step!(HalfWritten);
         if session.push(block, &sqe).is_err() {
             self.distrust();
             self.lost.push_back(sqe.user_data);
@@ -157,9 +158,11 @@ impl Client {
             session.publish();
             return Err(SubmitError::Full(request));
         };
+        step!(SlotReserved);
         if header_len != 0 {
             session.write(block, 0, headers);
         }
+        step!(HeadersWritten);
         let user_data = request.user_data.unwrap_or(self.next_mark);
         self.next_mark = self.next_mark.wrapping_add(1);
         let submitted_ns = self.stamp();
@@ -341,6 +344,7 @@ impl Client {
         if self.outstanding() == 0 {
             return false;
         }
+        step!(InFlight);
         let deadline = deadline_after(timeout);
         loop {
             if self.look(deadline) {
@@ -429,10 +433,12 @@ impl Client {
         }
     }
 
-    /// The rings hold what the gateway never writes: gives the session up.
+    /// The rings hold what the gateway never writes: gives the session up. If the gateway has ended
+    /// it, and given its memory back, that is the reason.
     #[cold]
     fn distrust(&mut self) {
-        self.ended = Some(EndReason::RingCorrupt);
+        let said = self.session.as_ref().and_then(Session::ended);
+        self.ended = Some(said.unwrap_or(EndReason::RingCorrupt));
         self.lose();
     }
 

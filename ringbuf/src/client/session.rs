@@ -44,6 +44,9 @@ pub(super) struct Session {
     pending: Box<[Pending]>,
     page: BellPage,
     eventfd: OwnedFd,
+    #[cfg(feature = "steps")]
+    _detaching: crate::steps::Detaching,
+    /// Below the region: it is closed when nothing is mapped any more.
     socket: OwnedFd,
     welcome: Welcome,
 }
@@ -77,7 +80,9 @@ impl Session {
     ) -> Result<Self, AttachError> {
         // Checked here so that a typo is reported without a gateway.
         Layout::try_from(hello.geometry).map_err(AttachError::Geometry)?;
-        Self::attach_over(connect(path, timeout)?, hello, trusted)
+        let socket = connect(path, timeout)?;
+        step!(Connected);
+        Self::attach_over(socket, hello, trusted)
     }
 
     /// Attaches over a socket that is connected already.
@@ -97,6 +102,7 @@ impl Session {
         }
         // A refusal can be waiting before the hello is sent; then the send fails and it is read.
         let sent = sys::send_packet(socket.as_fd(), &hello.encode(), &[]);
+        step!(HelloSent);
         let mut packet = vec![0; MAX_PACKET_BYTES];
         let received = match sys::receive_packet(socket.as_fd(), &mut packet) {
             // The gateway has closed without reading the hello. This error comes first, and after
@@ -112,6 +118,7 @@ impl Session {
                 "the connection was closed without an answer",
             ));
         };
+        step!(FdsReceived);
         let packet = packet.get(..bytes).unwrap_or_default();
         match Answer::parse(packet) {
             Ok(Answer::Welcome(welcome)) => Self::from_welcome(welcome, fds, socket),
@@ -136,18 +143,25 @@ impl Session {
         sys::check_sealed(memfd.as_fd())?;
         sys::check_sealed(page.as_fd())?;
         let region = Region::map(memfd.as_fd(), layout)?;
+        if !region.is_there() {
+            return Err(AttachError::Protocol("its memory has no header"));
+        }
         let entries = layout.entries();
-        Ok(Self {
+        let session = Self {
             submissions: Producer::new(region.ring(Ring::Submission)),
             completions: Consumer::new(region.ring(Ring::Completion)),
             free: (0..entries).rev().collect(),
             pending: vec![Pending::No; entries as usize].into_boxed_slice(),
             page: BellPage::open(page.as_fd())?,
             eventfd,
+            #[cfg(feature = "steps")]
+            _detaching: crate::steps::Detaching,
             socket,
             welcome,
             region,
-        })
+        };
+        step!(Mapped);
+        Ok(session)
     }
 
     /// What was agreed on.
@@ -197,6 +211,7 @@ impl Session {
             // Credits are slots: an honest gateway has taken what was completed.
             return Err(PeerMisbehaved::CompletionRingFull);
         }
+        step!(Entered);
         if let Some(pending) = self.pending.get_mut(block as usize) {
             *pending = Pending::Yes(sqe.user_data);
         }
@@ -213,8 +228,13 @@ impl Session {
     #[inline]
     pub(super) fn publish(&mut self) {
         self.completions.release();
-        if self.submissions.publish() && doorbell::asleep(self.page.word()) != doorbell::AWAKE {
-            sys::ring_eventfd(self.eventfd.as_fd());
+        step!(Released);
+        if self.submissions.publish() {
+            step!(Committed);
+            if doorbell::asleep(self.page.word()) != doorbell::AWAKE {
+                sys::ring_eventfd(self.eventfd.as_fd());
+            }
+            step!(Woken);
         }
     }
 
@@ -235,16 +255,21 @@ impl Session {
         };
         let words = self.region.load_descriptor(block).unwrap_or_default();
         let cqe = Cqe::parse(&words, self.welcome.geometry.message_size);
-        let Ok(cqe) = cqe else {
-            // Still pending, so that it is completed when the session is given up.
-            *pending = Pending::Yes(user_data);
-            return Err(PeerMisbehaved::BadCompletion);
-        };
         body.clear();
-        let bytes = cqe.header_len + cqe.payload_len;
+        let bytes = cqe.map_or(0, |cqe| cqe.header_len + cqe.payload_len);
         if bytes != 0 {
             arena::copy_out(&self.region, block, 0, bytes, body);
         }
+        step!(HalfRead);
+        let cqe = match cqe {
+            // Memory that was given back is zero, and zeros would be an empty answer.
+            Ok(cqe) if self.region.is_there() => cqe,
+            _ => {
+                // Still pending, so that it is completed when the session is given up.
+                *pending = Pending::Yes(user_data);
+                return Err(PeerMisbehaved::BadCompletion);
+            }
+        };
         self.free.push(block);
         Ok(Some(Cqe { user_data, ..cqe }))
     }

@@ -26,6 +26,8 @@ pub(crate) struct Pair {
     pub(crate) port: Port,
     /// A second mapping of the region: what either side could scribble on.
     pub(crate) shared: Arc<Region>,
+    /// The region's memory.
+    pub(crate) memfd: OwnedFd,
     /// The gateway's bell page: says that the worker is awake, so it is never rung, until a test
     /// arms it.
     pub(crate) page: BellPage,
@@ -91,12 +93,13 @@ pub(crate) fn pair_that_waits(entries: u32, message_size: u32, wait: WaitStrateg
         .entries(entries)
         .message_size(message_size)
         .wait_strategy(wait);
-    let (client, (port, shared, page, eventfd)) = attach(builder, |socket, hello| {
+    let (client, (port, shared, memfd, page, eventfd)) = attach(builder, |socket, hello| {
         let geometry: Geometry = hello.geometry;
         let layout = Layout::try_from(geometry).unwrap();
         let memfd = sys::sealed_memfd("test", layout.region_bytes()).unwrap();
         let region = Region::map(memfd.as_fd(), layout).unwrap();
         let shared = Region::map(memfd.as_fd(), layout).unwrap();
+        region.write_header(1);
         let page = BellPage::create().unwrap();
         let eventfd = sys::eventfd().unwrap();
         let welcome = Welcome {
@@ -110,12 +113,13 @@ pub(crate) fn pair_that_waits(entries: u32, message_size: u32, wait: WaitStrateg
         };
         let fds = [memfd.as_fd(), page.fd().unwrap(), eventfd.as_fd()];
         sys::send_packet(socket.as_fd(), &welcome.encode().unwrap(), &fds).unwrap();
-        (Port::new(region, socket), shared, page, eventfd)
+        (Port::new(region, socket), shared, memfd, page, eventfd)
     });
     Pair {
         client: client.unwrap(),
         port,
         shared,
+        memfd,
         page,
         eventfd,
     }

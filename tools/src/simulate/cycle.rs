@@ -359,7 +359,7 @@ impl Room {
         ensure(!untold, Invariant::Progress, || {
             format!("worker {number} is drained and has not said so")
         })?;
-        let violations = metrics.ring_violations.get();
+        let violations = metrics.violations().map(|(_, count)| count).sum::<u64>();
         ensure(
             violations == self.model.violations,
             Invariant::Books,

@@ -58,7 +58,7 @@ pub(crate) fn scribble(guest: &Guest, routes: u16, rng: &mut Rng) -> &'static st
         9 => {
             let bytes = region.layout().region_bytes();
             // A machine without the call leaves the region as it was.
-            drop(sys::punch_hole(guest.memfd.as_fd(), bytes));
+            drop(sys::give_back(guest.memfd.as_fd(), bytes));
             "hole"
         }
         _ => {

@@ -118,6 +118,8 @@ pub(super) struct RawControl {
 pub(super) struct RawQuota {
     pub(super) sessions: Field<i64>,
     pub(super) memory: Field<RawSize>,
+    pub(super) in_flight: Field<i64>,
+    pub(super) attach_rate: Field<i64>,
 }
 
 /// `[log]`.
@@ -184,6 +186,7 @@ pub(super) struct RawPolicy {
     pub(super) gids: Field<Vec<Spanned<i64>>>,
     pub(super) allow: Field<bool>,
     pub(super) tenant: Field<String>,
+    pub(super) routes: Field<Vec<Spanned<String>>>,
     pub(super) quota: Option<RawQuota>,
 }
 

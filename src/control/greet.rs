@@ -50,17 +50,13 @@ pub(super) async fn accept(room: Rc<RefCell<Room>>, listener: Listener) {
 }
 
 async fn greet(room: Rc<RefCell<Room>>, client: OwnedFd) {
-    let peer = getsockopt(&client, sockopt::PeerCredentials).map(|credentials| Peer {
-        uid: credentials.uid(),
-        gid: credentials.gid(),
-        pid: credentials.pid(),
-    });
+    let peer = Peer::of(client.as_fd());
+    let uid = peer.as_ref().map_or(u32::MAX, |peer| peer.uid);
     let result = match peer {
-        Ok(peer) => welcome(&room, &client, peer).await,
+        Ok(peer) => welcome(&room, &client, &peer).await,
         Err(error) => Err(refusal(EndReason::Overloaded, error)),
     };
     if let Err(refusal) = result {
-        let uid = peer.map_or(u32::MAX, |peer| peer.uid);
         let mut room = room.borrow_mut();
         room.report.sources.control.refuse(refusal.reason);
         if room.may_log("refused", uid) {
@@ -70,7 +66,7 @@ async fn greet(room: Rc<RefCell<Room>>, client: OwnedFd) {
     }
 }
 
-async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: Peer) -> Result<(), Refusal> {
+async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: &Peer) -> Result<(), Refusal> {
     let os = |error: io::Error| refusal(EndReason::Overloaded, error);
     attach::policy(&room.borrow().settings, peer)?;
     let mut packet = [0; HELLO_BYTES + 1];

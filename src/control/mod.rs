@@ -8,6 +8,7 @@
 //! | `greet` | clients that come |
 //! | `waiting` | clients that have not said hello |
 //! | `attach` | from a hello to a session |
+//! | `attach_rate` | how often a user may attach |
 //! | `room` | the sessions |
 //! | `limits` | the limit on open descriptors |
 //! | `throttle` | fewer log lines about clients that make many |
@@ -18,6 +19,7 @@
 
 mod admin;
 mod attach;
+mod attach_rate;
 mod greet;
 mod interrupt;
 mod limits;

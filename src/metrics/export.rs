@@ -149,6 +149,14 @@ impl Sources {
             "Clients refused, by reason",
             refused.map(|(reason, count)| ([("reason", reason.name())], count)),
         )?;
+        let over = control.over_quota();
+        let over = over.map(|(resource, count)| ([("resource", resource.name())], count));
+        let requests = self.workers.iter().map(|m| m.completions(Code::Quota));
+        out.counters(
+            "quota_rejections",
+            "Attaches and requests refused because of a user's quota, by what was used up",
+            over.chain([([("resource", "in_flight")], requests.sum())]),
+        )?;
         let ended = control.ended();
         out.counters(
             "sessions_ended",

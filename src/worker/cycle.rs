@@ -21,6 +21,7 @@ use ipc_ringbuf::headers;
 use ipc_ringbuf::port::{Rung, Submission};
 use ipc_ringbuf::sys::{Bell, BellPage};
 
+use super::charges::OverLimit;
 use super::in_flight::{Entry, InFlight};
 use super::mailbox::{Mail, Mailbox, NewSession, Notice};
 use super::parts::Parts;
@@ -275,6 +276,10 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                 )
                 .map(|timeout| (sqe, timeout))
             });
+            let outcome = outcome.and_then(|ok| match session.charges.charge() {
+                Ok(()) => Ok(ok),
+                Err(OverLimit) => Err(Code::Quota.into()),
+            });
             match outcome {
                 Ok((sqe, timeout)) => {
                     let body = self.batch.split().freeze();
@@ -347,6 +352,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             self.metrics.abandoned.increment();
             return;
         };
+        session.charges.complete();
         let upstream_ns = now.since(entry.accepted);
         let mut cqe = Cqe {
             ring_wait_ns: entry.ring_wait_ns,

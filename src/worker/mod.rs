@@ -11,12 +11,14 @@
 //! | `parts` | what a worker is made of |
 //! | `validate` | what may pass |
 //! | `sessions` | the table of sessions |
+//! | `charges` | what requests count against their user's limit |
 //! | `in_flight` | the slab of requests on their way |
 //! | `timers` | their deadlines |
 //! | `mailbox` | to and from the control thread |
 //! | `idle` | how to wait |
 //! | `thread` | a thread of its own |
 
+pub mod charges;
 pub mod cycle;
 pub mod idle;
 pub mod in_flight;

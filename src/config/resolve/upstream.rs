@@ -2,11 +2,10 @@
 
 use core::time::Duration;
 
-use toml::Spanned;
-
 use super::super::check::{Section, value_or};
-use super::super::error::{ConfigError, nearest};
+use super::super::error::ConfigError;
 use super::super::raw::RawNats;
+use super::routes::{place, places};
 use super::{Layers, credentials};
 use crate::route::{Route, Subject};
 use crate::settings::{BackpressureSettings, NatsSettings, TlsSettings};
@@ -131,23 +130,8 @@ fn backpressure_routes(
     layers: &Layers<'_>,
     routes: &[Route],
 ) -> Result<Vec<u16>, ConfigError> {
-    let place_of = |name: &str| {
-        let found = routes.iter().position(|route| route.name == name)?;
-        u16::try_from(found).ok()
-    };
     let Some(field) = &layers.file.raw.backpressure.routes else {
-        return Ok(place_of("decide").into_iter().collect());
+        return Ok(place(routes, "decide").into_iter().collect());
     };
-    let check = |item: &Spanned<String>| {
-        let name = item.get_ref();
-        place_of(name).ok_or_else(|| {
-            let names: Vec<&str> = routes.iter().map(|route| route.name.as_str()).collect();
-            let rule = nearest(name, &names).map_or_else(
-                || "no route has this name".to_owned(),
-                |meant| format!("no route has this name, did you mean {meant:?}?"),
-            );
-            section.refuse("routes", item, format!("{name:?}"), rule)
-        })
-    };
-    field.get_ref().iter().map(check).collect()
+    places(section, field, routes)
 }

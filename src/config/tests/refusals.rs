@@ -258,6 +258,16 @@ fn policies_take_what_they_do_not_say_from_the_common_quota() {
             "without spaces",
         ),
         (
+            "[[policy]]\nroutes = ['decide', 'deside']",
+            "test.toml:2:21: policy[1].routes = \"deside\"",
+            "did you mean \"decide\"?",
+        ),
+        (
+            "[[policy]]\nquota.in_flight = 0",
+            "test.toml:2:19: policy[1].quota.in_flight = 0",
+            "from 1 to 16777216",
+        ),
+        (
             "[[policy]]\nquota.memory = 1",
             "test.toml:2:16: policy[1].quota.memory = 1",
             "1024GiB",

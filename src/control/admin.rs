@@ -24,7 +24,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::report::Report;
-use super::socket_file::{SocketFile, StartError};
+use super::socket_file::SocketFile;
+use super::start_error::StartError;
 use crate::settings::AdminAddress;
 
 /// Connections that are served at once; more wait.

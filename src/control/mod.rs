@@ -4,6 +4,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `socket_file` | the file of a Unix socket: lock, stale file, mode |
+//! | `start_error` | why the gateway cannot listen |
 //! | `listener` | the socket that clients attach to |
 //! | `greet` | clients that come |
 //! | `waiting` | clients that have not said hello |
@@ -28,6 +29,7 @@ mod report;
 mod room;
 mod server;
 mod socket_file;
+mod start_error;
 mod throttle;
 mod waiting;
 
@@ -37,4 +39,4 @@ pub use limits::raise_descriptors;
 pub use listener::Listener;
 pub use report::Report;
 pub use server::{Ended, Server, WorkerHandle, run};
-pub use socket_file::StartError;
+pub use start_error::StartError;

@@ -173,10 +173,11 @@ impl Sources {
             "Clients dropped before they said what they want, because too many others waited",
             control.evicted.get(),
         )?;
-        out.counter(
+        let errors = control.accept_errors();
+        out.counters(
             "accept_errors",
-            "Failures to accept a client",
-            control.accept_errors.get(),
+            "Failures to accept a client, by error",
+            errors.map(|(error, count)| ([("errno", error.name())], count)),
         )?;
         out.counter(
             "log_suppressed",

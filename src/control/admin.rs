@@ -33,7 +33,7 @@ const CONNECTIONS: usize = 64;
 /// Time for a connection to ask its one question and take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the listener rests when there are no descriptors left.
-const EXHAUSTED: Duration = Duration::from_millis(20);
+const EXHAUSTED: Duration = Duration::from_millis(100);
 /// What names the address on the command line.
 const FLAG: &str = "--admin";
 

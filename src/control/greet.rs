@@ -22,7 +22,7 @@ use crate::metrics::control::AcceptError;
 /// Stands for no user in particular, where log lines are counted by user.
 const ANYBODY: u32 = u32::MAX;
 /// How long the listener rests when there are no descriptors left.
-const EXHAUSTED: Duration = Duration::from_millis(20);
+const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// Accepts clients until the task is dropped.
 pub(super) async fn accept(room: Rc<RefCell<Room>>, listener: Listener) {

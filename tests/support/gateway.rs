@@ -61,7 +61,7 @@ impl Gateway {
 
     /// Starts another process on the same socket, after the first has ended.
     pub(crate) fn restart(&mut self, arguments: &[&str]) {
-        (self.child, self.said) = spawn(&self.socket, self.dir.path(), arguments);
+        (self.child, self.said) = spawn(&[], &self.socket, self.dir.path(), arguments);
     }
 }
 
@@ -78,10 +78,15 @@ pub(crate) fn start(arguments: &[&str]) -> Gateway {
 
 /// Starts one with a configuration file.
 pub(crate) fn start_configured(text: &str, arguments: &[&str]) -> Gateway {
+    start_by(&[], text, arguments)
+}
+
+/// The same, run by a program that becomes it: `["prlimit", "--nofile=64"]`.
+pub(crate) fn start_by(prefix: &[&str], text: &str, arguments: &[&str]) -> Gateway {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("gateway.sock");
     std::fs::write(dir.path().join("config.toml"), text).unwrap();
-    let (child, said) = spawn(&socket, dir.path(), arguments);
+    let (child, said) = spawn(prefix, &socket, dir.path(), arguments);
     Gateway {
         child,
         socket,
@@ -91,8 +96,8 @@ pub(crate) fn start_configured(text: &str, arguments: &[&str]) -> Gateway {
 }
 
 /// Starts a process with the configuration file in `dir`; returns when it has said where it serves.
-fn spawn(socket: &Path, dir: &Path, arguments: &[&str]) -> (Child, Lines) {
-    let mut child = serve(socket)
+fn spawn(prefix: &[&str], socket: &Path, dir: &Path, arguments: &[&str]) -> (Child, Lines) {
+    let mut child = serve_by(prefix, socket)
         .arg("--config")
         .arg(dir.join("config.toml"))
         .args(arguments)
@@ -126,8 +131,14 @@ pub(crate) fn until_connected(client: &mut Client) {
 }
 
 pub(crate) fn serve(socket: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ipc-gateway"));
-    command.arg("serve").arg("--socket").arg(socket);
+    serve_by(&[], socket)
+}
+
+fn serve_by(prefix: &[&str], socket: &Path) -> Command {
+    let program = env!("CARGO_BIN_EXE_ipc-gateway");
+    let mut words = prefix.iter().copied().chain([program]);
+    let mut command = Command::new(words.next().unwrap_or(program));
+    command.args(words).arg("serve").arg("--socket").arg(socket);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -18,6 +18,7 @@ pub(crate) mod router;
 pub(crate) mod server;
 pub(crate) mod silent;
 pub(crate) mod tool;
+pub(crate) mod user;
 pub(crate) mod wire;
 
 /// Longest time for anything that must happen.

@@ -59,7 +59,7 @@ pub enum NatsAuth {
 pub struct TlsSettings {
     /// Refuse a connection without TLS.
     pub required: bool,
-    /// Certificate authorities in PEM, besides the system's.
+    /// Certificate authorities in PEM, in place of the system's.
     pub ca_file: Option<PathBuf>,
     /// Client certificate in PEM.
     pub cert_file: Option<PathBuf>,
@@ -89,6 +89,8 @@ pub struct NatsSettings {
     pub tls: TlsSettings,
     /// Name shown in the server's connection list.
     pub name: String,
+    /// Begins the subjects that answers come to; checked.
+    pub inbox_prefix: String,
     /// Connections: at least 1.
     pub connections: usize,
     /// Time allowed to connect.
@@ -110,6 +112,7 @@ impl Default for NatsSettings {
             auth: NatsAuth::None,
             tls: TlsSettings::default(),
             name: "ipc-gateway".to_owned(),
+            inbox_prefix: "_INBOX".to_owned(),
             connections: 2,
             connect_timeout: Duration::from_secs(2),
             ping_interval: Duration::from_secs(2),

@@ -110,6 +110,7 @@ fn nats(nats: &NatsSettings) -> Value {
     let mut section = table([
         ("urls", urls.collect::<Vec<_>>().into()),
         ("name", nats.name.as_str().into()),
+        ("inbox_prefix", nats.inbox_prefix.as_str().into()),
         ("connections", integer(nats.connections)),
         (
             "connect_timeout",

@@ -41,6 +41,7 @@ pub(super) enum RawUpstream {
 pub(super) struct RawNats {
     pub(super) urls: Field<Vec<Spanned<String>>>,
     pub(super) name: Field<String>,
+    pub(super) inbox_prefix: Field<String>,
     pub(super) connections: Field<i64>,
     pub(super) connect_timeout: Field<String>,
     pub(super) ping_interval: Field<String>,

@@ -8,7 +8,8 @@
 //! 3. `desk`, `outstanding`, `classify`: who waits for what, and how a message becomes a reply.
 //! 4. `pool`, `dial`, `backoff`, `connection`, `inbox`: the lines to NATS.
 //! 5. `held`, `resend`, `publish`: requests on their way out.
-//! 6. `backpressure`: what the Router says of its load, as `router_contract` reads it.
+//! 6. `complaint`, `refused`: what the server does not let us do.
+//! 7. `backpressure`: what the Router says of its load, as `router_contract` reads it.
 //!
 //! Invariant: a request that was handed to the client library is completed by the first of its
 //! reply, its connection's end and the server's refusal; one that was not is rejected. Nothing is
@@ -17,6 +18,7 @@
 mod backoff;
 mod backpressure;
 mod classify;
+mod complaint;
 mod connection;
 mod desk;
 mod dial;
@@ -26,6 +28,7 @@ mod inbox;
 mod outstanding;
 mod pool;
 mod publish;
+mod refused;
 mod requester;
 mod resend;
 mod runtime;

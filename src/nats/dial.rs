@@ -112,7 +112,8 @@ impl Dial {
     async fn connect(self) -> Result<Connection, Failure> {
         let deaf = Arc::new(Mutex::new(false));
         let options = self.options(&deaf).await?;
-        let client = options.connect(&self.url).await.map_err(refused)?;
+        let connected = options.connect(&self.url).await;
+        let client = connected.map_err(|error| refused(&error, &self.settings.auth))?;
         client.set_server_pool(NOWHERE).await?;
         let inbox = self.inbox.wildcard();
         let messages = client.subscribe(inbox.clone()).await?;
@@ -196,13 +197,24 @@ async fn sign_in(options: ConnectOptions, auth: &NatsAuth) -> Result<ConnectOpti
     })
 }
 
-fn refused(error: ConnectError) -> Failure {
+fn refused(error: &ConnectError, auth: &NatsAuth) -> Failure {
     use ConnectErrorKind::{Authentication, AuthorizationViolation};
     let cause = match error.kind() {
         Authentication | AuthorizationViolation => Cause::Authorization,
         _ => Cause::Other,
     };
-    let text = error.to_string();
+    let text = match (error.kind(), auth) {
+        (Authentication, NatsAuth::NkeySeedFile(path)) => {
+            format!("{} holds no nkey seed", path.display())
+        }
+        _ => error.to_string(),
+    };
+    // What comes back is text where TLS was spoken.
+    let text = if text.contains("InvalidContentType") {
+        format!("the server does not speak TLS: {text}")
+    } else {
+        text
+    };
     Failure { text, cause }
 }
 

@@ -9,6 +9,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 
 pub(crate) mod admin;
 pub(crate) mod bench;
+pub(crate) mod credentials;
 pub(crate) mod gateway;
 pub(crate) mod lines;
 pub(crate) mod openmetrics;

@@ -129,7 +129,7 @@ impl ReplyContract {
 pub enum Access {
     /// Everybody who may attach.
     Everyone,
-    /// These users, and members of these groups (primary group of the peer).
+    /// These users, and members of these groups.
     Only {
         /// User numbers.
         uids: Vec<u32>,
@@ -139,12 +139,14 @@ pub enum Access {
 }
 
 impl Access {
-    /// Whether a peer with these credentials may use the route.
+    /// Whether a user who is in these groups may use the route.
     #[must_use]
-    pub fn allows(&self, uid: u32, gid: u32) -> bool {
+    pub fn allows(&self, uid: u32, groups: &[u32]) -> bool {
         match self {
             Self::Everyone => true,
-            Self::Only { uids, gids } => uids.contains(&uid) || gids.contains(&gid),
+            Self::Only { uids, gids } => {
+                uids.contains(&uid) || groups.iter().any(|group| gids.contains(group))
+            }
         }
     }
 }

@@ -59,7 +59,7 @@ pub enum NatsAuth {
 pub struct TlsSettings {
     /// Refuse a connection without TLS.
     pub required: bool,
-    /// Certificate authorities in PEM, besides the system's.
+    /// Certificate authorities in PEM, in place of the system's.
     pub ca_file: Option<PathBuf>,
     /// Client certificate in PEM.
     pub cert_file: Option<PathBuf>,
@@ -89,6 +89,8 @@ pub struct NatsSettings {
     pub tls: TlsSettings,
     /// Name shown in the server's connection list.
     pub name: String,
+    /// Begins the subjects that answers come to; checked.
+    pub inbox_prefix: String,
     /// Connections: at least 1.
     pub connections: usize,
     /// Time allowed to connect.
@@ -110,6 +112,7 @@ impl Default for NatsSettings {
             auth: NatsAuth::None,
             tls: TlsSettings::default(),
             name: "ipc-gateway".to_owned(),
+            inbox_prefix: "_INBOX".to_owned(),
             connections: 2,
             connect_timeout: Duration::from_secs(2),
             ping_interval: Duration::from_secs(2),
@@ -202,6 +205,10 @@ pub struct Quota {
     pub sessions: u32,
     /// Bytes of shared memory.
     pub memory_bytes: u64,
+    /// Requests in flight at once, in all its sessions; `None`: as many as its sessions hold.
+    pub in_flight: Option<u32>,
+    /// Sessions attached in a second; as many may be attached at once after a pause.
+    pub attach_rate: u32,
 }
 
 impl Default for Quota {
@@ -209,6 +216,8 @@ impl Default for Quota {
         Self {
             sessions: 128,
             memory_bytes: 256 << 20,
+            in_flight: None,
+            attach_rate: 1000,
         }
     }
 }
@@ -218,12 +227,14 @@ impl Default for Quota {
 pub struct Policy {
     /// Users it is for; empty with empty `gids` means everybody.
     pub uids: Vec<u32>,
-    /// Groups it is for.
+    /// Groups it is for: those that a user is in, primary or not.
     pub gids: Vec<u32>,
     /// Whether they may attach at all.
     pub allow: bool,
     /// The tenant they are bound to.
     pub tenant: Option<String>,
+    /// Places of the routes that they may use, as far as a route's own rule allows; `None`: all.
+    pub routes: Option<Vec<u16>>,
     /// What each of them may have, if not the default.
     pub quota: Option<Quota>,
 }
@@ -247,6 +258,8 @@ pub struct ControlSettings {
     pub quota: Quota,
     /// Rules; none means: everybody who can open the socket may attach.
     pub policies: Vec<Policy>,
+    /// What users of other namespaces appear as. Rules that let somebody in do not fit it.
+    pub overflow_uid: u32,
     /// Time a connected client has to send its hello.
     pub attach_timeout: Duration,
     /// Time for requests in flight to finish after the first SIGTERM.

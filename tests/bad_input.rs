@@ -6,13 +6,13 @@ use std::time::Duration;
 use ipc_ringbuf::client::RouteRef;
 use ipc_ringbuf::entry::{MAX_HEADER_BYTES, Sqe};
 use ipc_ringbuf::headers::{HeaderError, MAX_HEADERS, MAX_NAME_BYTES, MAX_VALUE_BYTES};
-use ipc_ringbuf::{CallError, Client, ClientBuilder, Code, Outcome, Request, sys};
+use ipc_ringbuf::{CallError, Client, ClientBuilder, Code, Outcome, Request};
 
+use crate::support::eventually;
 use crate::support::gateway::{Gateway, attach_with, connected_as};
 use crate::support::raw::{RawClient, call};
 use crate::support::router::Router;
 use crate::support::server::Server;
-use crate::support::{decide, eventually};
 
 /// What a server takes when nobody says otherwise.
 const MAX_PAYLOAD: usize = 1024 * 1024;
@@ -301,43 +301,6 @@ fn payloads_pass_byte_for_byte_whatever_they_are() {
         }
     }
     path.assert_untouched();
-}
-
-#[test]
-fn a_bound_tenant_is_the_only_one_that_the_router_sees() {
-    let server = Server::with(&["-D"]);
-    let uid = sys::own_uid();
-    let config = format!("[[policy]]\nuids = [{uid}]\ntenant = \"acme\"\n");
-    let gateway = connected_as(&config, &server);
-    let router = Router::start(&server, &[]);
-    let mut client = attach_with(&gateway, ClientBuilder::new());
-    for name in ["tenant_id", "Tenant_ID"] {
-        let body = decide("spoofed", 200);
-        let request = Request::to("decide").header(name, "evil").payload(&body);
-        assert_eq!(client.call(request).unwrap().code(), Code::Forbidden);
-    }
-    // The body names a tenant too: the header, which the gateway sets, wins.
-    let body = String::from_utf8(decide("body", 200)).unwrap();
-    let body = body.replace("acme", "evil");
-    for request in [
-        Request::to("decide").payload(&body),
-        Request::to("decide")
-            .payload(&body)
-            .header("tenant_id", "acme"),
-    ] {
-        assert_eq!(client.call(request).unwrap().code(), Code::Ok);
-    }
-    let seen = router.log();
-    let tenants: Vec<_> = seen
-        .iter()
-        .filter(|line| {
-            line["payload"]
-                .as_str()
-                .is_some_and(|body| !body.is_empty())
-        })
-        .map(|line| line["headers"]["tenant_id"].as_str().unwrap())
-        .collect();
-    assert_eq!(tenants, ["acme", "acme"], "{seen:?}");
 }
 
 #[test]

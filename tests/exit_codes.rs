@@ -2,19 +2,18 @@
 //! code.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use ipc_ringbuf::handshake::{Answer, HELLO_BYTES, Hello, Refusal, Welcome};
+use ipc_ringbuf::handshake::{HELLO_BYTES, Hello, Refusal, Welcome};
 use ipc_ringbuf::layout::Geometry;
 use ipc_ringbuf::{EndReason, sys};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
 };
 
-use crate::support::SOON;
 use crate::support::gateway::{attach, start, start_configured};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ipc-gateway");
@@ -33,11 +32,11 @@ fn run(program: &Path, arguments: &[&str], stranger: bool) -> Output {
 
 /// Runs the program; it must end with this code, which must be documented, and say one line with
 /// these words on standard error.
-fn fails(arguments: &[&str], code: i32, words: &[&str]) {
+pub(crate) fn fails(arguments: &[&str], code: i32, words: &[&str]) {
     says(&run(Path::new(PROGRAM), arguments, false), code, words);
 }
 
-fn says(output: &Output, code: i32, words: &[&str]) {
+pub(crate) fn says(output: &Output, code: i32, words: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{text}");
     assert!(OPERATIONS.contains(&format!("| {code} |")), "{code}");
@@ -219,74 +218,13 @@ fn what_is_no_gateway_is_69() {
 }
 
 #[test]
-fn a_client_of_another_version_is_told_so_and_disturbs_nobody() {
-    let gateway = start(&["--upstream", "loopback"]);
-    let mut good = attach(&gateway);
-    let hello = Hello {
-        geometry: Geometry::default(),
-        name: "old".to_owned(),
-    };
-    let hello = hello.encode();
-    let mut versioned = hello;
-    versioned[8] = 9;
-    let mut geometry = hello;
-    geometry[12] = 3;
-    let mut reserved = hello;
-    reserved[20] = 1;
-    let packets: [(&[u8], EndReason); 5] = [
-        (&versioned, EndReason::Version),
-        (&geometry, EndReason::Geometry),
-        (&reserved, EndReason::Protocol),
-        (&hello[..63], EndReason::Protocol),
-        (&[0; 4096], EndReason::Protocol),
-    ];
-    for (packet, expected) in packets {
-        let client = sys::connect_seqpacket(&gateway.socket, SOON).unwrap();
-        sys::send_packet(client.as_fd(), packet, &[]).unwrap();
-        let mut buffer = [0; 4096];
-        let (bytes, fds) = sys::receive_packet(client.as_fd(), &mut buffer)
-            .unwrap()
-            .unwrap();
-        assert!(fds.is_empty());
-        let Ok(Answer::Refusal(refusal)) = Answer::parse(&buffer[..bytes]) else {
-            panic!("{expected} was not refused");
-        };
-        assert_eq!(refusal.reason, expected, "{}", refusal.detail);
-        if expected == EndReason::Version {
-            assert!(refusal.detail.contains("version 9"), "{}", refusal.detail);
-            assert!(refusal.detail.contains("speaks 1"), "{}", refusal.detail);
-        }
-        let end = sys::receive_packet(client.as_fd(), &mut buffer).unwrap();
-        assert!(end.is_none(), "{expected} is not closed");
-    }
-    let request = ipc_ringbuf::Request::to("decide").payload("good");
-    assert_eq!(good.call(request).unwrap().payload(), b"good");
-}
-
-#[test]
 fn a_place_that_cannot_be_listened_on_is_73() {
-    let gateway = start(&["--upstream", "loopback"]);
-    drop(attach(&gateway));
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
-    std::fs::write(&file, "precious").unwrap();
-    let link = dir.path().join("link");
-    symlink(&file, &link).unwrap();
-    let open = dir.path().join("open");
-    std::fs::create_dir(&open).unwrap();
-    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
-    for (path, words) in [
-        (gateway.socket.clone(), "another gateway"),
-        (file.clone(), "is not a socket"),
-        (link, "is not a socket"),
-        (open.join("gateway.sock"), "every user"),
-        (file.join("gateway.sock"), "cannot listen"),
-    ] {
-        let arguments = ["serve", "--upstream", "loopback", "--socket", text(&path)];
-        fails(&arguments, 73, &[words]);
-    }
-    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
-    drop(attach(&gateway));
+    std::fs::write(&file, "").unwrap();
+    let path = file.join("gateway.sock");
+    let arguments = ["serve", "--upstream", "loopback", "--socket", text(&path)];
+    fails(&arguments, 73, &["cannot listen", "another --socket"]);
 }
 
 #[test]

@@ -52,16 +52,20 @@ fn a_second_gateway_on_an_admin_socket_is_told_so() {
         let mut command = serve(&other);
         command.args(["--upstream", "loopback", "--admin", admin]);
         let output = command.output().unwrap();
-        assert_eq!(output.status.code(), Some(73));
         assert!(!other.exists());
-        String::from_utf8(output.stderr).unwrap()
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
-    let said = run(admin.to_str().unwrap());
+    let (code, said) = run(admin.to_str().unwrap());
+    assert_eq!(code, Some(78));
     assert!(said.contains("another gateway"), "{said}");
     assert!(said.contains("another --admin"), "{said}");
     assert_eq!(get(&gateway, "/livez").0, 200);
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let said = run(&taken.local_addr().unwrap().to_string());
+    let (code, said) = run(&taken.local_addr().unwrap().to_string());
+    assert_eq!(code, Some(73));
     assert!(said.contains("another --admin"), "{said}");
 }
 

@@ -44,6 +44,20 @@ const RULES: &[Rule] = &[
         rooms: &["ringbuf/src/region.rs", "ringbuf/src/sys.rs"],
     },
     Rule {
+        // Descriptors are taken from a peer by the client library only.
+        words: &["recvmsg", "ScmRights"],
+        rooms: &["ringbuf/src/sys.rs"],
+    },
+    Rule {
+        words: &["receive_packet"],
+        rooms: &["ringbuf/src/sys.rs", "ringbuf/src/client/session.rs"],
+    },
+    Rule {
+        // The gateway maps what it has just made.
+        words: &["Region::map"],
+        rooms: &["src/control/attach.rs", "ringbuf/src/client/session.rs"],
+    },
+    Rule {
         words: &["async_nats"],
         rooms: &["src/nats/"],
     },

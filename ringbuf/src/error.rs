@@ -209,8 +209,8 @@ impl fmt::Display for AttachError {
             Self::ServerNotTrusted { uid } => {
                 write!(
                     f,
-                    "the gateway at this socket runs as user {uid}, who is neither root nor this \
-                     user: name the socket of a gateway that can be trusted"
+                    "the gateway at this socket runs as user {uid}, whom this client does not \
+                     trust: name another socket, or that user in IPC_GATEWAY_SERVER_UID"
                 )
             }
             Self::Refused { reason, detail } => {

@@ -384,6 +384,41 @@ pub fn peer_uid(socket: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(nix::sys::socket::getsockopt(&socket, sockopt::PeerCredentials)?.uid())
 }
 
+/// The groups of the process at the other end besides its primary one, as they were when the
+/// connection was made (`SO_PEERGROUPS`).
+///
+/// # Errors
+/// The operating system's.
+pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let each = size_of::<libc::gid_t>();
+    let mut groups: Vec<libc::gid_t> = vec![0; 32];
+    loop {
+        let room = groups.len();
+        let mut bytes = libc::socklen_t::try_from(room * each).map_err(io::Error::other)?;
+        // SAFETY: the kernel writes at most `bytes` bytes to `groups`, which has so many and may
+        // hold any bits, and the number that it has or needs to `bytes`.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut bytes,
+            )
+        };
+        let count = usize::try_from(bytes).map_err(io::Error::other)? / each;
+        if result == 0 {
+            groups.truncate(count);
+            return Ok(groups);
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::ERANGE) || count <= room {
+            return Err(error);
+        }
+        groups.resize(count, 0);
+    }
+}
+
 /// The user that this process runs as.
 #[must_use]
 pub fn own_uid() -> u32 {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use ipc_ringbuf::{AttachError, EndReason};
 
 use crate::config::ConfigError;
+use crate::control::StartError;
 
 /// Why the program ends.
 ///
@@ -18,7 +19,7 @@ use crate::config::ConfigError;
 /// |   71 | `OsError`     | the system refuses something (memory, threads, descriptors)       |
 /// |   73 | `CantCreate`  | a socket, its directory or an output file cannot be made          |
 /// |   77 | `NoPermission`| the caller may not do this                                        |
-/// |   78 | `Config`      | the configuration is wrong                                        |
+/// |   78 | `Config`      | the configuration is wrong, or a socket's place is not ours       |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -59,6 +60,17 @@ impl From<&AttachError> for Exit {
                 ..
             } => Self::NoPermission,
             _ => Self::Unavailable,
+        }
+    }
+}
+
+impl From<&StartError> for Exit {
+    fn from(error: &StartError) -> Self {
+        match error {
+            StartError::Permission { .. } => Self::NoPermission,
+            StartError::Os { .. } => Self::CantCreate,
+            // Somebody has to choose another place, or clear this one: trying again is no use.
+            _ => Self::Config,
         }
     }
 }

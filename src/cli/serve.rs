@@ -7,7 +7,6 @@ use super::exit::Exit;
 use super::log;
 use super::output::{complain, print_line};
 use crate::config::Config;
-use crate::control::StartError;
 use crate::gateway::{self, GatewayError};
 
 /// Runs the gateway until a signal ends it.
@@ -37,8 +36,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         Err(error) => {
             complain(&error);
             match error {
-                GatewayError::Start(StartError::Permission { .. }) => Exit::NoPermission.into(),
-                GatewayError::Start(_) => Exit::CantCreate.into(),
+                GatewayError::Start(error) => Exit::from(&error).into(),
                 _ => Exit::OsError.into(),
             }
         }

@@ -16,7 +16,8 @@ impl Config {
     #[must_use]
     pub fn to_toml(&self) -> String {
         let routes = self.routes.iter().map(route);
-        let policies = self.control.policies.iter().map(policy);
+        let policies = self.control.policies.iter();
+        let policies = policies.map(|rule| policy(rule, &self.routes));
         let mut document = table([
             ("upstream", self.upstream.name().into()),
             ("nats", nats(&self.nats)),
@@ -40,12 +41,9 @@ impl Config {
 
     fn backpressure(&self) -> Value {
         let settings = &self.nats.backpressure;
-        let name = |place: &u16| self.routes.get(usize::from(*place));
-        let names = settings.routes.iter().filter_map(name);
-        let names = names.map(|route| Value::from(route.name.as_str()));
         let mut section = table([
             ("enabled", settings.subject.is_some().into()),
-            ("routes", names.collect::<Vec<_>>().into()),
+            ("routes", names(&settings.routes, &self.routes)),
         ]);
         if let Some(subject) = &settings.subject {
             section.insert("subject".to_owned(), subject.as_str().into());
@@ -112,6 +110,7 @@ fn nats(nats: &NatsSettings) -> Value {
     let mut section = table([
         ("urls", urls.collect::<Vec<_>>().into()),
         ("name", nats.name.as_str().into()),
+        ("inbox_prefix", nats.inbox_prefix.as_str().into()),
         ("connections", integer(nats.connections)),
         (
             "connect_timeout",
@@ -166,12 +165,22 @@ fn route(route: &Route) -> Value {
     section.into()
 }
 
-fn policy(policy: &Policy) -> Value {
+/// The names of the routes with these numbers.
+fn names(places: &[u16], routes: &[Route]) -> Value {
+    let known = places.iter().filter_map(|at| routes.get(usize::from(*at)));
+    let names = known.map(|route| Value::from(route.name.as_str()));
+    names.collect::<Vec<_>>().into()
+}
+
+fn policy(policy: &Policy, routes: &[Route]) -> Value {
     let mut section = table([("allow", policy.allow.into())]);
     insert_ids(&mut section, "uids", &policy.uids);
     insert_ids(&mut section, "gids", &policy.gids);
     if let Some(tenant) = &policy.tenant {
         section.insert("tenant".to_owned(), tenant.as_str().into());
+    }
+    if let Some(places) = &policy.routes {
+        section.insert("routes".to_owned(), names(places, routes));
     }
     if let Some(limits) = &policy.quota {
         section.insert("quota".to_owned(), quota(limits));
@@ -180,11 +189,15 @@ fn policy(policy: &Policy) -> Value {
 }
 
 fn quota(quota: &Quota) -> Value {
-    table([
+    let mut section = table([
         ("sessions", integer(quota.sessions)),
         ("memory", show_size(quota.memory_bytes).into()),
-    ])
-    .into()
+        ("attach_rate", integer(quota.attach_rate)),
+    ]);
+    if let Some(most) = quota.in_flight {
+        section.insert("in_flight".to_owned(), integer(most));
+    }
+    section.into()
 }
 
 fn insert_ids(section: &mut Table, key: &str, ids: &[u32]) {

@@ -41,6 +41,7 @@ pub(super) enum RawUpstream {
 pub(super) struct RawNats {
     pub(super) urls: Field<Vec<Spanned<String>>>,
     pub(super) name: Field<String>,
+    pub(super) inbox_prefix: Field<String>,
     pub(super) connections: Field<i64>,
     pub(super) connect_timeout: Field<String>,
     pub(super) ping_interval: Field<String>,
@@ -118,6 +119,8 @@ pub(super) struct RawControl {
 pub(super) struct RawQuota {
     pub(super) sessions: Field<i64>,
     pub(super) memory: Field<RawSize>,
+    pub(super) in_flight: Field<i64>,
+    pub(super) attach_rate: Field<i64>,
 }
 
 /// `[log]`.
@@ -184,6 +187,7 @@ pub(super) struct RawPolicy {
     pub(super) gids: Field<Vec<Spanned<i64>>>,
     pub(super) allow: Field<bool>,
     pub(super) tenant: Field<String>,
+    pub(super) routes: Field<Vec<Spanned<String>>>,
     pub(super) quota: Option<RawQuota>,
 }
 

@@ -24,7 +24,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::report::Report;
-use super::socket_file::{SocketFile, StartError};
+use super::socket_file::SocketFile;
+use super::start_error::StartError;
 use crate::settings::AdminAddress;
 
 /// Connections that are served at once; more wait.
@@ -32,7 +33,7 @@ const CONNECTIONS: usize = 64;
 /// Time for a connection to ask its one question and take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the listener rests when there are no descriptors left.
-const EXHAUSTED: Duration = Duration::from_millis(20);
+const EXHAUSTED: Duration = Duration::from_millis(100);
 /// What names the address on the command line.
 const FLAG: &str = "--admin";
 

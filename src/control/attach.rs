@@ -1,6 +1,7 @@
 //! From a hello to a session: limits, rights, the region, the worker, the welcome.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use ipc_ringbuf::error::EndReason;
@@ -10,17 +11,42 @@ use ipc_ringbuf::port::Port;
 use ipc_ringbuf::region::Region;
 use ipc_ringbuf::sys;
 
+use nix::sys::socket::{getsockopt, sockopt};
+
 use super::server::WorkerHandle;
+use crate::metrics::control::Resource;
 use crate::route::Route;
 use crate::settings::{ControlSettings, Policy, Quota};
+use crate::worker::charges::Charges;
 use crate::worker::mailbox::{Mail, NewSession};
 
 /// Who is at the other end, as the kernel says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) pid: i32,
+    /// Every group that it is in, the primary one first.
+    pub(super) groups: Vec<u32>,
+}
+
+impl Peer {
+    /// Asks the kernel, which noted it all when the connection was made: what the process has
+    /// become since, and who has been given the socket, does not matter.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(super) fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
+        let credentials = getsockopt(&socket, sockopt::PeerCredentials)?;
+        let mut groups = vec![credentials.gid()];
+        groups.extend(sys::peer_groups(socket)?);
+        Ok(Self {
+            uid: credentials.uid(),
+            gid: credentials.gid(),
+            pid: credentials.pid(),
+            groups,
+        })
+    }
 }
 
 /// What was made for a session.
@@ -41,14 +67,24 @@ fn refuse(reason: EndReason, detail: impl Into<String>) -> Refusal {
 ///
 /// # Errors
 /// A refusal when there are rules and none lets this peer in.
-pub(super) fn policy(settings: &ControlSettings, peer: Peer) -> Result<Option<&Policy>, Refusal> {
+pub(super) fn policy<'a>(
+    settings: &'a ControlSettings,
+    peer: &Peer,
+) -> Result<Option<&'a Policy>, Refusal> {
     if settings.policies.is_empty() {
         return Ok(None);
+    }
+    if peer.uid == settings.overflow_uid {
+        let detail = format!(
+            "user {} is what users of other namespaces appear as; no policy lets them in",
+            peer.uid
+        );
+        return Err(refuse(EndReason::UidDenied, detail));
     }
     let fits = |p: &&Policy| {
         (p.uids.is_empty() && p.gids.is_empty())
             || p.uids.contains(&peer.uid)
-            || p.gids.contains(&peer.gid)
+            || peer.groups.iter().any(|group| p.gids.contains(group))
     };
     match settings.policies.iter().find(fits) {
         Some(policy) if policy.allow => Ok(Some(policy)),
@@ -87,23 +123,51 @@ pub(super) fn check(
     Ok((hello.name, layout))
 }
 
+/// What a user has too much of, and how much it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Excess {
+    pub(super) resource: Resource,
+    pub(super) limit: u64,
+}
+
+impl From<Excess> for Refusal {
+    fn from(excess: Excess) -> Self {
+        let limit = excess.limit;
+        let detail = match excess.resource {
+            Resource::Sessions => format!("a user may have {limit} sessions"),
+            Resource::Memory => format!("a user may have {limit} bytes of shared memory"),
+            Resource::AttachRate => format!("a user may attach {limit} times a second"),
+        };
+        refuse(EndReason::AttachQuota, detail)
+    }
+}
+
 /// Checks what the user has already, `(sessions, bytes)`, against what it may have.
 ///
 /// # Errors
-/// A refusal that names the limit.
-pub(super) fn within(quota: &Quota, has: (u32, u64), more: u64) -> Result<(), Refusal> {
-    if has.0 >= quota.sessions {
-        let detail = format!("a user may have {} sessions", quota.sessions);
-        return Err(refuse(EndReason::AttachQuota, detail));
-    }
-    if has.1.saturating_add(more) > quota.memory_bytes {
-        let detail = format!(
-            "a user may have {} bytes of shared memory",
-            quota.memory_bytes
-        );
-        return Err(refuse(EndReason::AttachQuota, detail));
-    }
-    Ok(())
+/// The limit that is reached.
+pub(super) fn within(quota: &Quota, has: (u32, u64), more: u64) -> Result<(), Excess> {
+    let (resource, limit) = if has.0 >= quota.sessions {
+        (Resource::Sessions, quota.sessions.into())
+    } else if has.1.saturating_add(more) > quota.memory_bytes {
+        (Resource::Memory, quota.memory_bytes)
+    } else {
+        return Ok(());
+    };
+    Err(Excess { resource, limit })
+}
+
+/// For each route whether the peer may use it: the route's rule and the policy's must both allow
+/// it.
+fn allowed(routes: &[Route], peer: &Peer, policy: Option<&Policy>) -> Arc<[bool]> {
+    let listed = |number: u16| {
+        let list = policy.and_then(|policy| policy.routes.as_ref());
+        list.is_none_or(|list| list.contains(&number))
+    };
+    (0..)
+        .zip(routes)
+        .map(|(number, route)| listed(number) && route.access.allows(peer.uid, &peer.groups))
+        .collect()
 }
 
 /// Makes the region, gives it to the worker and welcomes the client.
@@ -113,7 +177,7 @@ pub(super) fn within(quota: &Quota, has: (u32, u64), more: u64) -> Result<(), Re
 pub(super) fn make(
     id: u32,
     layout: Layout,
-    (peer, tenant): (Peer, Option<&str>),
+    (peer, policy, charges): (&Peer, Option<&Policy>, Charges),
     socket: &OwnedFd,
     worker: &WorkerHandle,
     routes: &[Route],
@@ -122,7 +186,7 @@ pub(super) fn make(
     if !worker.post.has_room() {
         return Err(refuse(EndReason::Overloaded, "the worker is behind"));
     }
-    let full = |error: std::io::Error| refuse(EndReason::Overloaded, error.to_string());
+    let full = |error: io::Error| refuse(EndReason::Overloaded, error.to_string());
     let bytes = layout.region_bytes();
     let memfd = sys::sealed_memfd("ipc-gateway-session", bytes).map_err(full)?;
     let region = Region::map(memfd.as_fd(), layout).map_err(full)?;
@@ -153,11 +217,11 @@ pub(super) fn make(
         id,
         port: Port::new(region, socket.try_clone().map_err(full)?),
         eventfd: eventfd.try_clone().map_err(full)?,
-        routes: routes
-            .iter()
-            .map(|route| route.access.allows(peer.uid, peer.gid))
-            .collect(),
-        tenant: tenant.map(Arc::from),
+        routes: allowed(routes, peer, policy),
+        tenant: policy
+            .and_then(|rule| rule.tenant.as_deref())
+            .map(Arc::from),
+        charges,
     };
     sys::send_packet(
         socket.as_fd(),

@@ -9,15 +9,20 @@ use std::time::Duration;
 use ipc_ringbuf::error::EndReason;
 use ipc_ringbuf::handshake::{HELLO_BYTES, Refusal};
 use ipc_ringbuf::sys;
+use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
 use tokio::io::unix::AsyncFd;
 
 use super::attach::{self, Peer};
+use super::limits;
 use super::listener::Listener;
 use super::room::{Room, refusal};
+use crate::metrics::control::AcceptError;
 
+/// Stands for no user in particular, where log lines are counted by user.
+const ANYBODY: u32 = u32::MAX;
 /// How long the listener rests when there are no descriptors left.
-const EXHAUSTED: Duration = Duration::from_millis(20);
+const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// Accepts clients until the task is dropped.
 pub(super) async fn accept(room: Rc<RefCell<Room>>, listener: Listener) {
@@ -29,48 +34,63 @@ pub(super) async fn accept(room: Rc<RefCell<Room>>, listener: Listener) {
             return;
         };
         match sys::accept(listener.socket.as_fd()) {
+            Ok(client) if limits::is_scarce(client.as_fd()) => {
+                refuse(&room, &client, ANYBODY, &scarce());
+            }
             Ok(client) => {
                 tokio::task::spawn_local(greet(Rc::clone(&room), client));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             Err(error) => {
-                room.borrow()
-                    .report
-                    .sources
-                    .control
-                    .accept_errors
-                    .increment();
-                if room.borrow_mut().may_log("accept", 0) {
-                    tracing::warn!(%error, "cannot accept a client");
-                }
+                not_accepted(&room, &error);
                 tokio::time::sleep(EXHAUSTED).await;
             }
         }
     }
 }
 
-async fn greet(room: Rc<RefCell<Room>>, client: OwnedFd) {
-    let peer = getsockopt(&client, sockopt::PeerCredentials).map(|credentials| Peer {
-        uid: credentials.uid(),
-        gid: credentials.gid(),
-        pid: credentials.pid(),
+fn not_accepted(room: &Rc<RefCell<Room>>, error: &io::Error) {
+    let mut room = room.borrow_mut();
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    room.report.sources.control.accept_error(match errno {
+        Some(Errno::EMFILE) => AcceptError::ProcessDescriptors,
+        Some(Errno::ENFILE) => AcceptError::SystemDescriptors,
+        Some(Errno::ENOMEM | Errno::ENOBUFS) => AcceptError::Memory,
+        _ => AcceptError::Other,
     });
-    let result = match peer {
-        Ok(peer) => welcome(&room, &client, peer).await,
-        Err(error) => Err(refusal(EndReason::Overloaded, error)),
-    };
-    if let Err(refusal) = result {
-        let uid = peer.map_or(u32::MAX, |peer| peer.uid);
-        let mut room = room.borrow_mut();
-        room.report.sources.control.refuse(refusal.reason);
-        if room.may_log("refused", uid) {
-            tracing::info!(uid, reason = %refusal.reason, detail = %refusal.detail, "client refused");
-        }
-        sys::send_packet(client.as_fd(), &refusal.encode(), &[]).ok();
+    if room.may_log("accept", ANYBODY) {
+        tracing::warn!(%error, "cannot accept a client");
     }
 }
 
-async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: Peer) -> Result<(), Refusal> {
+async fn greet(room: Rc<RefCell<Room>>, client: OwnedFd) {
+    let peer = Peer::of(client.as_fd());
+    let uid = peer.as_ref().map_or(ANYBODY, |peer| peer.uid);
+    let result = match peer {
+        Ok(peer) => welcome(&room, &client, &peer).await,
+        Err(error) => Err(refusal(EndReason::Overloaded, error)),
+    };
+    if let Err(refusal) = result {
+        refuse(&room, &client, uid, &refusal);
+    }
+}
+
+/// Tells a client why it is not let in, and counts it.
+fn refuse(room: &Rc<RefCell<Room>>, client: &OwnedFd, uid: u32, refusal: &Refusal) {
+    let mut room = room.borrow_mut();
+    room.report.sources.control.refuse(refusal.reason);
+    if room.may_log("refused", uid) {
+        tracing::info!(uid, reason = %refusal.reason, detail = %refusal.detail, "client refused");
+    }
+    sys::send_packet(client.as_fd(), &refusal.encode(), &[]).ok();
+}
+
+fn scarce() -> Refusal {
+    let detail = "the gateway has no descriptors left for clients";
+    refusal(EndReason::Overloaded, detail)
+}
+
+async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: &Peer) -> Result<(), Refusal> {
     let os = |error: io::Error| refusal(EndReason::Overloaded, error);
     attach::policy(&room.borrow().settings, peer)?;
     let mut packet = [0; HELLO_BYTES + 1];
@@ -86,7 +106,11 @@ async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: Peer) -> Resu
     }
     let bytes = hello.ok_or_else(|| refusal(EndReason::Protocol, "no hello"))?;
     let hello = packet.get(..bytes).unwrap_or_default();
-    let pidfd = getsockopt(client, sockopt::PeerPidfd).ok();
+    let pidfd = getsockopt(client, sockopt::PeerPidfd).map_err(|error| os(error.into()))?;
+    // It was let in when there were enough, but others may have been faster since.
+    if limits::is_scarce(pidfd.as_fd()) {
+        return Err(scarce());
+    }
     let id = room.borrow_mut().attach(hello, peer, client)?;
     // From here on anything that is readable ends the session: bytes are not of the protocol.
     let by_socket = tokio::task::spawn_local({
@@ -99,9 +123,9 @@ async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: Peer) -> Resu
     let by_process = tokio::task::spawn_local({
         let room = Rc::clone(room);
         async move {
-            match pidfd.map(sys::watch_readable) {
-                Some(Ok(pidfd)) => drop(pidfd.readable().await),
-                _ => std::future::pending().await,
+            match sys::watch_readable(pidfd) {
+                Ok(pidfd) => drop(pidfd.readable().await),
+                Err(_) => std::future::pending().await,
             }
             room.borrow_mut().detach(id, EndReason::PeerDied);
         }

@@ -1,4 +1,6 @@
-//! The limit on open descriptors.
+//! The limit on open descriptors, and what is kept back from clients.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -7,6 +9,9 @@ const EACH: u64 = 8;
 /// Descriptors that the gateway takes besides: clients that have not said hello, the admin server,
 /// the workers, NATS.
 const BESIDES: u64 = 1024;
+/// Descriptors that no client gets, so that the gateway can connect to NATS and answer its
+/// operator when clients have used up all others; a quarter of the limit if that is less.
+const RESERVED: u64 = 96;
 
 /// Raises the soft limit to the hard one, and warns when that is not enough for so many sessions:
 /// clients beyond it would be refused as OVERLOADED.
@@ -26,4 +31,14 @@ pub fn raise_descriptors(sessions: u32) {
             "too few descriptors for control.max_sessions: raise LimitNOFILE or ulimit -n"
         );
     }
+}
+
+/// Whether one more session would need descriptors that are reserved. `newest` has just been made:
+/// the kernel takes the lowest free number, so all below it are in use.
+pub(super) fn is_scarce(newest: BorrowedFd<'_>) -> bool {
+    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return false;
+    };
+    let in_use = u64::try_from(newest.as_raw_fd()).unwrap_or(u64::MAX);
+    in_use.saturating_add(EACH) > limit - RESERVED.min(limit / 4)
 }

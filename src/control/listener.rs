@@ -5,7 +5,8 @@ use std::path::Path;
 
 use nix::sys::socket::SockType;
 
-use super::socket_file::{SocketFile, StartError};
+use super::socket_file::SocketFile;
+use super::start_error::StartError;
 
 /// A bound socket; its file is removed when this is dropped.
 #[derive(Debug)]

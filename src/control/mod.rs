@@ -4,10 +4,12 @@
 //! | file | what it is |
 //! |---|---|
 //! | `socket_file` | the file of a Unix socket: lock, stale file, mode |
+//! | `start_error` | why the gateway cannot listen |
 //! | `listener` | the socket that clients attach to |
 //! | `greet` | clients that come |
 //! | `waiting` | clients that have not said hello |
 //! | `attach` | from a hello to a session |
+//! | `attach_rate` | how often a user may attach |
 //! | `room` | the sessions |
 //! | `limits` | the limit on open descriptors |
 //! | `throttle` | fewer log lines about clients that make many |
@@ -19,6 +21,7 @@
 
 mod admin;
 mod attach;
+mod attach_rate;
 mod greet;
 mod interrupt;
 mod limits;
@@ -28,6 +31,7 @@ mod report;
 mod room;
 mod server;
 mod socket_file;
+mod start_error;
 mod throttle;
 mod waiting;
 
@@ -37,4 +41,4 @@ pub use limits::raise_descriptors;
 pub use listener::Listener;
 pub use report::Report;
 pub use server::{Ended, Server, WorkerHandle, run};
-pub use socket_file::StartError;
+pub use start_error::StartError;

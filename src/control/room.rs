@@ -12,18 +12,23 @@ use ipc_ringbuf::sys;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::attach::{self, Peer};
+use super::attach::{self, Excess, Peer};
+use super::attach_rate::AttachRates;
 use super::report::{Report, Row};
 use super::server::WorkerHandle;
 use super::throttle::Throttle;
 use super::waiting::Waiting;
 use crate::clock::{Clock as _, System};
+use crate::metrics::control::Resource;
 use crate::route::Route;
 use crate::settings::ControlSettings;
+use crate::worker::charges::{Charges, UserLoad};
 use crate::worker::mailbox::{Mail, Notice};
 
 struct Live {
     uid: u32,
+    /// Shared by all sessions of the user.
+    load: Arc<UserLoad>,
     worker: usize,
     bytes: u64,
     memfd: OwnedFd,
@@ -44,6 +49,7 @@ pub(super) struct Room {
     /// Told when the first of them comes.
     behind: Rc<Notify>,
     throttle: Throttle,
+    rates: AttachRates,
     next_id: u32,
     draining: bool,
     drained: usize,
@@ -77,6 +83,7 @@ impl Room {
             unsent: VecDeque::new(),
             behind: Rc::default(),
             throttle: Throttle::default(),
+            rates: AttachRates::default(),
             next_id: 1,
             draining: false,
             drained: 0,
@@ -116,7 +123,7 @@ impl Room {
     pub(super) fn attach(
         &mut self,
         hello: &[u8],
-        peer: Peer,
+        peer: &Peer,
         client: &OwnedFd,
     ) -> Result<u32, Refusal> {
         if self.draining {
@@ -129,11 +136,16 @@ impl Room {
         let quota = policy
             .and_then(|p| p.quota.as_ref())
             .unwrap_or(&self.settings.quota);
+        let rate = quota.attach_rate;
+        if !self.rates.allows(peer.uid, rate, System.now()) {
+            let (resource, limit) = (Resource::AttachRate, rate.into());
+            return Err(self.over(Excess { resource, limit }));
+        }
         let mine = self.live.values().filter(|live| live.uid == peer.uid);
         let has = mine.fold((0_u32, 0_u64), |(n, bytes), live| {
             (n + 1, bytes + live.bytes)
         });
-        attach::within(quota, has, layout.region_bytes())?;
+        attach::within(quota, has, layout.region_bytes()).map_err(|excess| self.over(excess))?;
         if self.live.len() >= self.settings.max_sessions as usize {
             let most = self.settings.max_sessions;
             let detail = format!("the gateway takes {most} sessions (control.max_sessions)");
@@ -145,10 +157,15 @@ impl Room {
             return Err(refusal(EndReason::Overloaded, "there is no worker"));
         };
         let socket = client.try_clone().map_err(overloaded)?;
-        let tenant = policy.and_then(|policy| policy.tenant.as_deref());
-        let made = attach::make(id, layout, (peer, tenant), client, handle, &self.routes)?;
+        let load = self.load_of(peer.uid);
+        let charges = quota.in_flight.map_or_else(Charges::default, |most| {
+            Charges::new(Arc::clone(&load), most)
+        });
+        let rights = (peer, policy, charges);
+        let made = attach::make(id, layout, rights, client, handle, &self.routes)?;
         let live = Live {
             uid: peer.uid,
+            load,
             worker,
             bytes: made.bytes,
             memfd: made.memfd,
@@ -176,6 +193,19 @@ impl Room {
             );
         }
         Ok(id)
+    }
+
+    /// What the requests of this user are counted in. None are in flight when it has no session.
+    fn load_of(&self, uid: u32) -> Arc<UserLoad> {
+        let mut mine = self.live.values().filter(|live| live.uid == uid);
+        mine.next()
+            .map_or_else(Arc::default, |live| Arc::clone(&live.load))
+    }
+
+    /// Counts that a user wants more than it may have.
+    fn over(&self, excess: Excess) -> Refusal {
+        self.report.sources.control.over(excess.resource);
+        excess.into()
     }
 
     /// A number that no session has.
@@ -332,6 +362,7 @@ mod tests {
             max_message_size: 1024,
             quota: Quota::default(),
             policies: Vec::new(),
+            overflow_uid: 65_534,
             attach_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(1),
         }

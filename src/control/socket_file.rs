@@ -1,4 +1,9 @@
 //! The file of a Unix socket: owned by whoever holds the lock file beside it.
+//!
+//! A place is taken only if no other user but root could put something else there: every directory
+//! on the way belongs to root or to this user, and one that everybody may write has the sticky bit.
+//! What is there already is removed only by the holder of the lock, and only if it is a socket at
+//! which nobody listens.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -6,77 +11,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
 use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::geteuid;
 
-/// Why the gateway cannot listen. Each says what to do; `flag` is the one that names the path.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// Another gateway holds the lock.
-    #[error("{path} belongs to another gateway that is running: stop it, or choose another {flag}")]
-    Taken {
-        /// The socket's path.
-        path: PathBuf,
-        /// The flag that names it.
-        flag: &'static str,
-    },
-    /// Something that is no socket is at the path.
-    #[error("{path} exists and is not a socket: remove it, or choose another {flag}")]
-    NotASocket {
-        /// The path.
-        path: PathBuf,
-        /// The flag that names it.
-        flag: &'static str,
-    },
-    /// The directory could be written by others.
-    #[error(
-        "directory {path} can be written by every user: give it mode 0700, or choose another {flag}"
-    )]
-    OpenDirectory {
-        /// The directory.
-        path: PathBuf,
-        /// The flag that names the socket in it.
-        flag: &'static str,
-    },
-    /// No permission.
-    #[error("no permission for {path}: run as its owner, or choose another {flag}")]
-    Permission {
-        /// The socket's path.
-        path: PathBuf,
-        /// The flag that names it.
-        flag: &'static str,
-    },
-    /// Another failure of the operating system.
-    #[error("cannot listen on {address}: {source}; choose another {flag}")]
-    Os {
-        /// The socket's path, or an address.
-        address: String,
-        /// The flag that names it.
-        flag: &'static str,
-        /// What the operating system said.
-        source: io::Error,
-    },
-}
-
-impl StartError {
-    pub(super) fn os(path: &Path, flag: &'static str, source: io::Error) -> Self {
-        match source.kind() {
-            io::ErrorKind::PermissionDenied => Self::Permission {
-                path: path.to_owned(),
-                flag,
-            },
-            _ => Self::Os {
-                address: path.display().to_string(),
-                flag,
-                source,
-            },
-        }
-    }
-}
+use super::start_error::StartError;
 
 /// The file of a bound socket; removed when dropped.
 #[derive(Debug)]
@@ -98,7 +41,6 @@ impl SocketFile {
         flag: &'static str,
     ) -> Result<(OwnedFd, Self), StartError> {
         let failed = |source: io::Error| StartError::os(path, flag, source);
-        let owned = || path.to_owned();
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         let dir = dir.unwrap_or_else(|| Path::new("."));
         DirBuilder::new()
@@ -106,20 +48,16 @@ impl SocketFile {
             .mode(0o755)
             .create(dir)
             .map_err(failed)?;
-        if dir.metadata().map_err(failed)?.mode() & 0o1002 == 0o0002 {
-            let path = dir.to_owned();
-            return Err(StartError::OpenDirectory { path, flag });
-        }
-        let lock = lock(path).map_err(failed)?;
-        let taken = || StartError::Taken {
-            path: owned(),
-            flag,
-        };
-        let lock = lock.ok_or_else(taken)?;
+        check_directory(dir, path, flag)?;
+        let lock = lock(path, flag)?;
         match path.symlink_metadata() {
             Ok(there) if !there.file_type().is_socket() => {
-                let path = owned();
+                let path = path.to_owned();
                 return Err(StartError::NotASocket { path, flag });
+            }
+            Ok(_) if !is_stale(path, kind).map_err(failed)? => {
+                let path = path.to_owned();
+                return Err(StartError::InUse { path, flag });
             }
             // Only the holder of the lock may remove it: its owner is gone.
             Ok(_) => std::fs::remove_file(path).map_err(failed)?,
@@ -128,7 +66,7 @@ impl SocketFile {
         let socket = listen_at(path, kind, mode).map_err(failed)?;
         let inode = path.symlink_metadata().map_err(failed)?.ino();
         let file = Self {
-            path: owned(),
+            path: path.to_owned(),
             inode,
             _lock: lock,
         };
@@ -145,17 +83,66 @@ impl Drop for SocketFile {
     }
 }
 
-fn lock(path: &Path) -> io::Result<Option<Flock<File>>> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let file = OpenOptions::new()
+/// Checks that nobody else can put something in the place of the socket: the directory and all
+/// above it are root's or this user's, and not open to everybody unless sticky.
+fn check_directory(dir: &Path, socket: &Path, flag: &'static str) -> Result<(), StartError> {
+    let failed = |source: io::Error| StartError::os(socket, flag, source);
+    let dir = dir.canonicalize().map_err(failed)?;
+    let this_user = geteuid().as_raw();
+    for dir in dir.ancestors() {
+        let there = dir.symlink_metadata().map_err(failed)?;
+        let (path, owner) = (dir.to_owned(), there.uid());
+        if owner != 0 && owner != this_user {
+            return Err(StartError::ForeignDirectory { path, owner, flag });
+        }
+        if there.mode() & 0o1002 == 0o0002 {
+            return Err(StartError::OpenDirectory { path, flag });
+        }
+    }
+    Ok(())
+}
+
+/// Takes the lock file beside the socket.
+fn lock(socket: &Path, flag: &'static str) -> Result<Flock<File>, StartError> {
+    let failed = |source: io::Error| StartError::os(socket, flag, source);
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    // Opening a pipe that somebody left there must not wait.
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    let opened = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW)
-        .open(name)?;
-    Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok())
+        .custom_flags(flags)
+        .open(&path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(failed(error)),
+        Err(_) if path.symlink_metadata().is_ok_and(|it| !it.is_file()) => {
+            return Err(StartError::BadLock { path, flag });
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let it = file.metadata().map_err(failed)?;
+    if !it.is_file() || (it.uid() != 0 && it.uid() != geteuid().as_raw()) {
+        return Err(StartError::BadLock { path, flag });
+    }
+    let path = socket.to_owned();
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| StartError::Taken { path, flag })
+}
+
+/// Whether nobody listens at this socket's file.
+fn is_stale(path: &Path, kind: SockType) -> io::Result<bool> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let probe = socket(AddressFamily::Unix, kind, flags, None)?;
+    match connect(probe.as_raw_fd(), &UnixAddr::new(path)?) {
+        Err(Errno::ECONNREFUSED) => Ok(true),
+        Err(error @ (Errno::EACCES | Errno::EPERM)) => Err(error.into()),
+        // Listening, at least for sockets of another type.
+        _ => Ok(false),
+    }
 }
 
 /// The file never has a wider mode than `mode`: Linux makes it with the mode of the socket itself,

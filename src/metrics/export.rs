@@ -174,6 +174,14 @@ impl Sources {
             "Clients refused, by reason",
             refused.map(|(reason, count)| ([("reason", reason.name())], count)),
         )?;
+        let over = control.over_quota();
+        let over = over.map(|(resource, count)| ([("resource", resource.name())], count));
+        let requests = self.workers.iter().map(|m| m.completions(Code::Quota));
+        out.counters(
+            "quota_rejections",
+            "Attaches and requests refused because of a user's quota, by what was used up",
+            over.chain([([("resource", "in_flight")], requests.sum())]),
+        )?;
         let ended = control.ended();
         out.counters(
             "sessions_ended",
@@ -190,10 +198,11 @@ impl Sources {
             "Clients dropped before they said what they want, because too many others waited",
             control.evicted.get(),
         )?;
-        out.counter(
+        let errors = control.accept_errors();
+        out.counters(
             "accept_errors",
-            "Failures to accept a client",
-            control.accept_errors.get(),
+            "Failures to accept a client, by error",
+            errors.map(|(error, count)| ([("errno", error.name())], count)),
         )?;
         out.counter(
             "log_suppressed",

@@ -196,6 +196,11 @@ impl Connection {
         }
     }
 
+    /// Whether this is the inbox's subject.
+    pub(super) fn listens_on(&self, subject: &str) -> bool {
+        self.inbox.wildcard() == subject
+    }
+
     /// What a message of the inbox is about.
     pub(super) fn address(&self, message: &Message) -> Option<Address> {
         self.inbox.parse(&message.subject)

@@ -11,6 +11,7 @@ use async_nats::Message;
 use super::classify;
 use super::held::Held;
 use super::outstanding::{Outstanding, Serial, Unmatched};
+use super::refused::{Refused, Worked};
 use super::resend::{Plan, Resend};
 use crate::bridge::{Code, Reply, Token, UpstreamEnd};
 use crate::clock::Nanos;
@@ -29,6 +30,8 @@ pub struct Desk {
     routes: Arc<[Route]>,
     pub(super) outstanding: Outstanding,
     resend: Resend,
+    pub(super) refused: Refused,
+    worked: Worked,
     pub(super) metrics: Arc<NatsMetrics>,
 }
 
@@ -44,6 +47,8 @@ impl Desk {
     ) -> Self {
         Self {
             resend: Resend::new(seed),
+            refused: Refused::default(),
+            worked: Worked::default(),
             outstanding: Outstanding::new(links.len()),
             to_flush: 0,
             links,
@@ -63,6 +68,7 @@ impl Desk {
         self.metrics.published.increment();
         let (token, route) = (held.request.token, held.request.route);
         let deadline = held.request.deadline;
+        self.refused.sent(route, token, serial, deadline);
         if let Some(given_up) = self.outstanding.enter(token, route, serial, deadline) {
             self.resend.forget(given_up);
         }
@@ -118,16 +124,19 @@ impl Desk {
 
     /// Takes a message that came to a reply inbox for `token`.
     pub fn message(&mut self, token: Token, message: Message, now: Nanos) {
-        let route = match self.outstanding.route(token) {
-            Ok(route) => self.routes.get(usize::from(route)),
+        let (number, serial) = match self.outstanding.route(token) {
+            Ok(found) => found,
             Err(reason) => return self.unmatched(reason),
         };
+        let route = self.routes.get(usize::from(number));
         let Some(route) = route.filter(|route| route.kind != RouteKind::Publish) else {
             return self.unmatched(Unmatched::Forged);
         };
         let Some(reply) = classify::reply(token, route, message, &self.metrics) else {
             return;
         };
+        self.worked.note(serial, number);
+        self.refused.answered(token);
         if reply.code == Code::NoResponders {
             return self.fail(token, Code::NoResponders, now);
         }
@@ -183,24 +192,42 @@ impl Desk {
         routes
     }
 
+    /// Completes a publish that the broker has.
+    pub(super) fn confirmed(&mut self, token: Token) {
+        if let Ok((route, serial)) = self.outstanding.route(token) {
+            self.worked.note(serial, route);
+            self.refused.answered(token);
+            self.complete(token, Code::Sent);
+        }
+    }
+
     /// Completes everything that was on a connection which is gone, or plans to send it again.
     pub fn lost(&mut self, serial: Serial, now: Nanos) {
+        self.worked.forget(serial);
         for token in self.outstanding.on(serial, |_| true) {
             self.fail(token, Code::UpstreamLost, now);
         }
     }
 
     /// Completes what the server has refused to let through: everything on a connection that was
-    /// published to `subject`.
-    pub(super) fn forbidden(&mut self, serial: Serial, subject: &str) {
+    /// published to `subject`. Where that has worked before, the permission was withdrawn while
+    /// requests were on their way, and some of them may have run.
+    pub(super) fn forbidden(&mut self, serial: Serial, subject: &str, now: Nanos) {
         let routes = Arc::clone(&self.routes);
-        let hit = |route: u16| {
-            routes
-                .get(usize::from(route))
-                .is_some_and(|route| route.subject.as_str() == subject)
-        };
-        for token in self.outstanding.on(serial, hit) {
-            self.complete(token, Code::Forbidden);
+        let numbered = (0_u16..).zip(routes.iter());
+        for (number, _) in numbered.filter(|(_, route)| route.subject.as_str() == subject) {
+            if let Some(probe) = self.refused.refuse(number, serial, now) {
+                self.complete(probe, Code::Forbidden);
+                continue;
+            }
+            let code = if self.worked.has(serial, number) {
+                Code::UpstreamLost
+            } else {
+                Code::Forbidden
+            };
+            for token in self.outstanding.on(serial, |route| route == number) {
+                self.complete(token, code);
+            }
         }
     }
 

@@ -8,12 +8,13 @@
 
 use core::time::Duration;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::connection::State;
-use async_nats::{ConnectOptions, Event, ServerError};
+use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::complaint::Complaint;
 use super::connection::Connection;
 use super::inbox::Inbox;
 use super::outstanding::Serial;
@@ -44,8 +45,35 @@ pub(super) enum Notice {
         /// The line that it was for.
         line: usize,
         /// How.
-        result: Result<Box<Connection>, String>,
+        result: Result<Box<Connection>, Failure>,
     },
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What happened, without secrets.
+    pub(super) text: String,
+    /// Whether the server does not want this user.
+    pub(super) cause: Cause,
+}
+
+/// Whose fault a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The server does not let this user in, or not do what is needed.
+    Authorization,
+    /// Anything else.
+    Other,
+}
+
+impl<E: core::fmt::Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            text: error.to_string(),
+            cause: Cause::Other,
+        }
+    }
 }
 
 /// Everything that one attempt needs.
@@ -72,42 +100,41 @@ impl Dial {
             let limit = settings.connect_timeout.saturating_mul(2);
             let result = match tokio::time::timeout(limit, self.connect()).await {
                 Ok(result) => result,
-                Err(_) => Err("timed out".to_owned()),
+                Err(_) => Err(Failure::from("timed out")),
             };
-            let result = result
-                .map(Box::new)
-                .map_err(|text| scrub(format!("{place}: {text}"), &settings.auth));
+            let result = result.map(Box::new).map_err(|failure| Failure {
+                text: scrub(format!("{place}: {}", failure.text), &settings.auth),
+                ..failure
+            });
             // The loop has ended if this fails, and needs no connection.
             drop(notices.send(Notice::Dialed { line, result }));
         });
     }
 
-    async fn connect(self) -> Result<Connection, String> {
-        let options = self.options().await?;
-        let client = options
-            .connect(&self.url)
-            .await
-            .map_err(|error| error.to_string())?;
-        client
-            .set_server_pool(NOWHERE)
-            .await
-            .map_err(|error| error.to_string())?;
-        let messages = client
-            .subscribe(self.inbox.wildcard())
-            .await
-            .map_err(|error| error.to_string())?;
+    async fn connect(self) -> Result<Connection, Failure> {
+        let deaf = Arc::new(Mutex::new(false));
+        let options = self.options(&deaf).await?;
+        let connected = options.connect(&self.url).await;
+        let client = connected.map_err(|error| refused(&error, &self.settings.auth))?;
+        client.set_server_pool(NOWHERE).await?;
+        let inbox = self.inbox.wildcard();
+        let messages = client.subscribe(inbox.clone()).await?;
         let statuses = match &self.settings.backpressure.subject {
             None => None,
-            Some(subject) => Some(
-                client
-                    .subscribe(subject.clone())
-                    .await
-                    .map_err(|error| error.to_string())?,
-            ),
+            Some(subject) => Some(client.subscribe(subject.clone()).await?),
         };
-        client.flush().await.map_err(|error| error.to_string())?;
+        client.flush().await?;
+        // The server's complaints came before the answer to the flush; the task that hears of them
+        // has been woken before this one.
+        tokio::task::yield_now().await;
+        if *deaf.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Err(Failure {
+                text: format!("the server does not let this user subscribe to {inbox}"),
+                cause: Cause::Authorization,
+            });
+        }
         if client.connection_state() != State::Connected {
-            return Err("connection lost at once".to_owned());
+            return Err(Failure::from("connection lost at once"));
         }
         Ok(Connection::new(
             self.serial,
@@ -118,9 +145,11 @@ impl Dial {
         ))
     }
 
-    async fn options(&self) -> Result<ConnectOptions, String> {
+    /// `deaf` becomes true when the server refuses the inbox.
+    async fn options(&self, deaf: &Arc<Mutex<bool>>) -> Result<ConnectOptions, String> {
         let settings = &self.settings;
         let (serial, notices) = (self.serial, self.notices.clone());
+        let (inbox, deaf) = (self.inbox.wildcard(), Arc::clone(deaf));
         let mut options = ConnectOptions::new()
             .name(&settings.name)
             .connection_timeout(settings.connect_timeout)
@@ -134,6 +163,11 @@ impl Dial {
             .max_reconnects(1)
             .reconnect_delay_callback(|_| Duration::ZERO)
             .event_callback(move |event| {
+                if let Event::ServerError(error) = &event
+                    && Complaint::of(error) == Complaint::Subscription(&inbox)
+                {
+                    *deaf.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                }
                 if let Some(notice) = notice(serial, event) {
                     drop(notices.send(notice));
                 }
@@ -165,6 +199,27 @@ async fn sign_in(options: ConnectOptions, auth: &NatsAuth) -> Result<ConnectOpti
             .map_err(|_| format!("no credentials in {}", path.display()))?,
         NatsAuth::NkeySeedFile(path) => options.nkey(read(path).await?.reveal().trim().to_owned()),
     })
+}
+
+fn refused(error: &ConnectError, auth: &NatsAuth) -> Failure {
+    use ConnectErrorKind::{Authentication, AuthorizationViolation};
+    let cause = match error.kind() {
+        Authentication | AuthorizationViolation => Cause::Authorization,
+        _ => Cause::Other,
+    };
+    let text = match (error.kind(), auth) {
+        (Authentication, NatsAuth::NkeySeedFile(path)) => {
+            format!("{} holds no nkey seed", path.display())
+        }
+        _ => error.to_string(),
+    };
+    // What comes back is text where TLS was spoken.
+    let text = if text.contains("InvalidContentType") {
+        format!("the server does not speak TLS: {text}")
+    } else {
+        text
+    };
+    Failure { text, cause }
 }
 
 /// Reads a file with a secret, anew for every attempt so that it can be replaced.

@@ -1,4 +1,4 @@
-//! The reply inbox of one connection: `_INBOX.<boot>.<serial>.<suffix>`, how suffixes are written
+//! The reply inbox of one connection: `<prefix>.<boot>.<serial>.<suffix>`, how suffixes are written
 //! without allocating, and what a suffix that comes back names.
 
 use async_nats::Subject;
@@ -46,9 +46,9 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn new(boot: &str, serial: Serial) -> Self {
+    pub(super) fn new(prefix: &str, boot: &str, serial: Serial) -> Self {
         Self {
-            prefix: format!("_INBOX.{boot}.{serial}.").into_bytes().into(),
+            prefix: format!("{prefix}.{boot}.{serial}.").into_bytes().into(),
             block: BytesMut::new(),
         }
     }
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn subjects_come_back_as_what_they_were() {
-        let mut inbox = Inbox::new("boot", 3);
+        let mut inbox = Inbox::new("_INBOX", "boot", 3);
         for bits in [0, 1, 0xdead_beef_0123_4567, u64::MAX] {
             let token = Token::from_bits(bits);
             let subject = inbox.reply(token);
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn foreign_subjects_name_nothing() {
-        let inbox = Inbox::new("boot", 3);
+        let inbox = Inbox::new("_INBOX", "boot", 3);
         for suffix in [
             "",
             "m",

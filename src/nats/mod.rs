@@ -9,7 +9,8 @@
 //! 4. `pool`, `dial`, `backoff`, `connection`, `inbox`: the lines to NATS.
 //! 5. `witness`, `quarantine`: whose reply ended a connection, and what keeps it from others.
 //! 6. `held`, `resend`, `publish`: requests on their way out.
-//! 7. `backpressure`: what the Router says of its load, as `router_contract` reads it.
+//! 7. `complaint`, `refused`: what the server does not let us do.
+//! 8. `backpressure`: what the Router says of its load, as `router_contract` reads it.
 //!
 //! The third and the fifth do no IO: [`Desk`], [`Held`] and [`Queue`] are public so that the
 //! simulation (`tools/src/simulate`) drives the same code as the room does.
@@ -21,6 +22,7 @@
 mod backoff;
 mod backpressure;
 mod classify;
+mod complaint;
 mod connection;
 mod desk;
 mod dial;
@@ -31,6 +33,7 @@ mod outstanding;
 mod pool;
 mod publish;
 mod quarantine;
+mod refused;
 mod requester;
 mod resend;
 mod runtime;

@@ -13,7 +13,7 @@ pub type Serial = u32;
 /// Why a message on a reply inbox completes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unmatched {
-    /// The token was never given out.
+    /// The token was never given out here.
     Forged,
     /// The place has been used again since.
     Late,
@@ -36,6 +36,8 @@ enum State {
 struct Entry {
     deadline: Nanos,
     generation: u32,
+    /// The generation that the place was first seen with: those before it were never given out.
+    first: u32,
     serial: Serial,
     route: u16,
     state: State,
@@ -44,6 +46,16 @@ struct Entry {
 impl Entry {
     const fn is_open(&self) -> bool {
         matches!(self.state, State::Waiting | State::Resting)
+    }
+
+    /// What a token of this place with another generation is: late if it was given out before.
+    const fn other(&self, generation: u32) -> Unmatched {
+        let age = self.generation.wrapping_sub(generation);
+        if age <= self.generation.wrapping_sub(self.first) {
+            Unmatched::Late
+        } else {
+            Unmatched::Forged
+        }
     }
 }
 
@@ -76,11 +88,16 @@ impl Outstanding {
             table.resize(place + 1, Entry::default());
         }
         let entry = table.get_mut(place)?;
+        let first = match entry.state {
+            State::Empty => token.generation(),
+            _ => entry.first,
+        };
         let replaced = (entry.is_open() && entry.generation != token.generation())
             .then(|| Token::new(token.worker(), token.place(), entry.generation));
         *entry = Entry {
             deadline,
             generation: token.generation(),
+            first,
             serial,
             route,
             state: State::Waiting,
@@ -88,9 +105,9 @@ impl Outstanding {
         replaced
     }
 
-    /// The route of a request that is not completed.
-    pub(super) fn route(&self, token: Token) -> Result<u16, Unmatched> {
-        self.find(token).map(|entry| entry.route)
+    /// The route of a request that is not completed, and the connection that it was sent on.
+    pub(super) fn route(&self, token: Token) -> Result<(u16, Serial), Unmatched> {
+        self.find(token).map(|entry| (entry.route, entry.serial))
     }
 
     /// Completes a request. Only the first call for a token succeeds.
@@ -148,7 +165,7 @@ impl Outstanding {
             .ok_or(Unmatched::Forged)?;
         match entry.state {
             State::Empty => Err(Unmatched::Forged),
-            _ if entry.generation != token.generation() => Err(Unmatched::Late),
+            _ if entry.generation != token.generation() => Err(entry.other(token.generation())),
             State::Completed => Err(Unmatched::Duplicate),
             State::Waiting | State::Resting => Ok(entry),
         }
@@ -193,7 +210,7 @@ mod tests {
     #[test]
     fn only_the_first_answer_counts() {
         let mut table = with_one();
-        assert_eq!(table.route(TOKEN), Ok(3));
+        assert_eq!(table.route(TOKEN), Ok((3, 9)));
         assert_eq!(table.finish(TOKEN), Ok(()));
         assert_eq!(table.finish(TOKEN), Err(Unmatched::Duplicate));
     }
@@ -204,6 +221,10 @@ mod tests {
         let newer = Token::new(0, 5, 2);
         assert_eq!(table.enter(newer, 3, 9, Nanos(100)), Some(TOKEN));
         assert_eq!(table.finish(TOKEN), Err(Unmatched::Late));
+        for never in [0, 3, u32::MAX] {
+            let token = Token::new(0, 5, never);
+            assert_eq!(table.finish(token), Err(Unmatched::Forged));
+        }
         assert_eq!(table.finish(Token::new(0, 4, 0)), Err(Unmatched::Forged));
         assert_eq!(
             table.finish(Token::new(0, 4_000_000, 0)),

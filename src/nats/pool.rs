@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::backoff::Backoff;
 use super::connection::Connection;
-use super::dial::{Dial, Notice};
+use super::dial::{Cause, Dial, Failure, Notice};
 use super::held::Queue;
 use super::inbox::Inbox;
 use super::outstanding::Serial;
@@ -211,7 +211,7 @@ impl Pool {
                 url: url.clone(),
                 line: index,
                 serial: self.next_serial,
-                inbox: Inbox::new(&self.boot, self.next_serial),
+                inbox: Inbox::new(&self.settings.inbox_prefix, &self.boot, self.next_serial),
                 in_flight: self.in_flight,
                 notices: self.notices.clone(),
             };
@@ -233,7 +233,7 @@ impl Pool {
     pub(super) fn dialed(
         &mut self,
         index: usize,
-        result: Result<Box<Connection>, String>,
+        result: Result<Box<Connection>, Failure>,
         now: Nanos,
     ) {
         let Some(line) = self.lines.get_mut(index) else {
@@ -247,11 +247,14 @@ impl Pool {
                 self.metrics.connects.increment();
                 tracing::info!(line = index, "connected to NATS");
             }
-            Err(text) => {
+            Err(Failure { text, cause }) => {
                 line.url = line.url.wrapping_add(1);
                 line.retry_at = now.after(self.backoff.wait(line.attempt));
                 line.attempt = line.attempt.saturating_add(1);
                 self.metrics.connect_failures.increment();
+                if cause == Cause::Authorization {
+                    self.metrics.errors_authorization.increment();
+                }
                 tracing::warn!(line = index, error = %text, "cannot connect to NATS");
                 self.health.set_last_error(text);
             }

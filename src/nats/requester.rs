@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use async_nats::{ServerError, Subject};
+use async_nats::Subject;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::backpressure::Backpressure;
@@ -32,8 +32,6 @@ const BATCH: usize = 256;
 pub const MAX_HELD: usize = 8192;
 /// How often to look whether a connection that retires has nothing left to wait for.
 const RETIRE_NS: u64 = 100_000_000;
-/// Least time between two log lines about the server's complaints; all are counted.
-const LOG_NS: u64 = 1_000_000_000;
 
 /// The state of the room.
 pub(super) struct Requester {
@@ -121,8 +119,11 @@ impl Requester {
                     self.pool.lame(serial);
                 }
                 Notice::Overflow => self.desk.metrics.inbox_overflows.increment(),
-                Notice::ServerError(serial, error) => self.server_error(serial, &error, now),
+                Notice::ServerError(serial, error) => self.complaint(serial, &error, now),
                 Notice::Dialed { line, result } => {
+                    if result.is_ok() {
+                        self.desk.refused.forget();
+                    }
                     self.pool.dialed(line, result, now);
                     self.publish_limits();
                     self.retire_due = now;
@@ -139,30 +140,6 @@ impl Requester {
         }
     }
 
-    fn server_error(&mut self, serial: Serial, error: &ServerError, now: Nanos) {
-        let metrics = &self.desk.metrics;
-        match error {
-            ServerError::AuthorizationViolation => metrics.errors_authorization.increment(),
-            ServerError::Other(text) if text.starts_with("Permissions Violation") => {
-                metrics.errors_permission.increment();
-                if let Some(subject) = refused_subject(text) {
-                    self.desk.forbidden(serial, subject);
-                }
-            }
-            ServerError::Other(text) if text.starts_with("User Authentication") => {
-                metrics.errors_authorization.increment();
-            }
-            ServerError::SlowConsumer(_) | ServerError::Other(_) => {
-                metrics.errors_other.increment();
-            }
-        }
-        if self.log_again <= now {
-            self.log_again = Nanos(now.0.saturating_add(LOG_NS));
-            tracing::warn!(%error, "the NATS server complains");
-        }
-        self.health.set_last_error(error.to_string());
-    }
-
     fn take_messages(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {
         let Self {
             pool,
@@ -176,7 +153,7 @@ impl Requester {
             // been taken by now.
             while let Some(token) = connection.take_confirmed() {
                 done += 1;
-                desk.complete(token, Code::Sent);
+                desk.confirmed(token);
             }
             done += drain(connection, desk, backpressure, cx, now, BATCH);
             while let Poll::Ready(Some(message)) = connection.poll_pushed(cx) {
@@ -206,7 +183,7 @@ impl Requester {
                 usize::MAX,
             );
             while let Some(token) = connection.take_confirmed() {
-                self.desk.complete(token, Code::Sent);
+                self.desk.confirmed(token);
             }
             if let Some(error) = witness::take() {
                 self.poisoned(serial, &error, now);
@@ -309,6 +286,10 @@ impl Requester {
         };
         if held.request.deadline <= now {
             self.desk.reject(&held, Code::ExpiredUnsent);
+            return Ok(());
+        }
+        if !self.desk.refused.may_send(held.request.route, now) {
+            self.desk.reject(&held, Code::Forbidden);
             return Ok(());
         }
         let Some(connection) = self.pool.choose(line) else {
@@ -423,10 +404,4 @@ fn drain(
         }
     }
     done
-}
-
-/// The subject in `Permissions Violation for Publish to "subject"`.
-fn refused_subject(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("for Publish to \"")?;
-    rest.split_once('"').map(|(subject, _)| subject)
 }

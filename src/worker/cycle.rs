@@ -20,6 +20,7 @@ use ipc_ringbuf::error::{EndReason, PeerMisbehaved};
 use ipc_ringbuf::port::{Rung, Submission};
 use ipc_ringbuf::sys::{Bell, BellPage};
 
+use super::charges::OverLimit;
 use super::in_flight::{Entry, InFlight};
 use super::mailbox::{Mail, Mailbox, NewSession, Notice};
 use super::parts::Parts;
@@ -293,6 +294,10 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                     Ok((sqe, waited, deadline))
                 })
             });
+            let outcome = outcome.and_then(|ok| match session.charges.charge() {
+                Ok(()) => Ok(ok),
+                Err(OverLimit) => Err(Code::Quota.into()),
+            });
             match outcome {
                 Ok((sqe, ring_wait_ns, deadline)) => {
                     let body = self.batch.split().freeze();
@@ -378,6 +383,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             self.metrics.abandoned.increment();
             return;
         };
+        session.charges.complete();
         let upstream_ns = now.since(entry.accepted);
         let mut cqe = Cqe {
             ring_wait_ns: entry.ring_wait_ns,

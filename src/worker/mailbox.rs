@@ -10,6 +10,8 @@ use ipc_ringbuf::error::{EndReason, PeerMisbehaved};
 use ipc_ringbuf::port::Port;
 use ipc_ringbuf::sys::Ringer;
 
+use super::charges::Charges;
+
 /// A session that a worker is to serve.
 pub struct NewSession {
     /// Number of the session: unique while the gateway runs.
@@ -22,6 +24,8 @@ pub struct NewSession {
     pub routes: Arc<[bool]>,
     /// The tenant that the client is bound to.
     pub tenant: Option<Arc<str>>,
+    /// What its requests count against its user's limit.
+    pub charges: Charges,
 }
 
 impl fmt::Debug for NewSession {

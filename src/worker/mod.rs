@@ -11,6 +11,7 @@
 //! | `parts` | what a worker is made of |
 //! | `validate` | what may pass |
 //! | `sessions` | the table of sessions |
+//! | `charges` | what requests count against their user's limit |
 //! | `in_flight` | the slab of requests on their way |
 //! | `timers` | their deadlines |
 //! | `rings` | what a session may cost by ringing |
@@ -18,6 +19,7 @@
 //! | `idle` | how to wait |
 //! | `thread` | a thread of its own |
 
+pub mod charges;
 pub mod cycle;
 pub mod idle;
 pub mod in_flight;

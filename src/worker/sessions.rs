@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipc_ringbuf::port::{Port, Rung};
 use ipc_ringbuf::sys::{self, Bell};
 
+use super::charges::Charges;
 use super::mailbox::NewSession;
 use super::rings::{Look, Rings};
 use crate::clock::Nanos;
@@ -21,6 +22,8 @@ pub struct Session {
     pub routes: Arc<[bool]>,
     /// The tenant that its requests are bound to.
     pub tenant: Option<Arc<str>>,
+    /// What its requests count against its user's limit.
+    pub charges: Charges,
     /// Whether completions were written since the client was last rung for.
     dirty: bool,
     eventfd: OwnedFd,
@@ -53,6 +56,7 @@ impl Session {
     #[inline]
     pub fn settle(&mut self) -> Rung {
         self.dirty = false;
+        self.charges.settle();
         self.port.publish();
         self.port.ring()
     }
@@ -91,12 +95,14 @@ impl Sessions {
             eventfd,
             routes,
             tenant,
+            charges,
         } = new;
         let session = Session {
             id,
             port,
             routes,
             tenant,
+            charges,
             dirty: false,
             eventfd,
             rings: Rings::default(),

@@ -16,6 +16,7 @@ use ipc_ringbuf::sys::{Bell, BellPage};
 use ipc_ringbuf::{Client, Code, Outcome, Request as Ask, SubmitError};
 use proptest::prelude::*;
 
+use super::charges::{Charges, UserLoad};
 use super::cycle::Worker;
 use super::mailbox::{Mail, NewSession, Notice, Post, mailbox};
 use super::parts::Parts;
@@ -148,11 +149,15 @@ impl Stage {
 
     /// A client whose session has the next number.
     fn attach(&mut self) -> Client {
-        self.attach_shared().0
+        self.attach_shared(Charges::default()).0
+    }
+
+    fn attach_with(&mut self, charges: Charges) -> Client {
+        self.attach_shared(charges).0
     }
 
     /// The same, and a second mapping of its region.
-    fn attach_shared(&mut self) -> (Client, Arc<Region>) {
+    fn attach_shared(&mut self, charges: Charges) -> (Client, Arc<Region>) {
         let pair = support::pair(ENTRIES, MESSAGE);
         self.sessions += 1;
         let session = NewSession {
@@ -161,6 +166,7 @@ impl Stage {
             eventfd: pair.eventfd,
             routes: [true].into(),
             tenant: None,
+            charges,
         };
         self.post.send(Mail::Attach(Box::new(session))).unwrap();
         self.worker.do_work();
@@ -358,7 +364,7 @@ fn a_greedy_session_does_not_keep_a_polite_one_waiting() {
 #[test]
 fn what_was_handed_over_before_the_session_broke_is_announced() {
     let mut stage = Stage::new(64, 64);
-    let (mut client, shared) = stage.attach_shared();
+    let (mut client, shared) = stage.attach_shared(Charges::default());
     submit(&mut client, 1, SECOND);
     submit(&mut client, 2, SECOND);
     // The second entry names a block that does not exist.
@@ -542,4 +548,41 @@ proptest! {
         prop_assert_eq!(metrics.accepted.get(), completed + metrics.abandoned.get());
         prop_assert_eq!(stage.worker.in_flight(), 0);
     }
+}
+
+#[test]
+fn a_user_has_no_more_in_flight_than_it_may_and_nothing_stays_charged() {
+    let mut stage = Stage::new(64, 64);
+    let load = Arc::new(UserLoad::default());
+    let mut clients: Vec<Client> = (0..2)
+        .map(|_| stage.attach_with(Charges::new(Arc::clone(&load), 3)))
+        .collect();
+    for client in &mut clients {
+        for mark in 0..4 {
+            submit(client, mark, SECOND);
+        }
+    }
+    stage.worker.do_work();
+    let sent = stage.sent();
+    assert_eq!((sent.len(), load.get()), (3, 3));
+    assert_eq!(stage.metrics.completions(Code::Quota), 5);
+    // Answered, timed out, and left behind by its session.
+    stage.answer(sent[0].token, Bytes::new());
+    stage.worker.do_work();
+    assert_eq!(load.get(), 2);
+    stage.advance(2 * SECOND);
+    stage.worker.do_work();
+    assert_eq!(load.get(), 0);
+    clients.iter_mut().for_each(|client| drop(take(client)));
+    submit(&mut clients[0], 9, SECOND);
+    submit(&mut clients[1], 9, SECOND);
+    stage.worker.do_work();
+    assert_eq!(load.get(), 2);
+    for session in [1, 2] {
+        let reason = EndReason::PeerDied;
+        stage.post.send(Mail::Detach { session, reason }).unwrap();
+    }
+    stage.worker.do_work();
+    assert_eq!(load.get(), 0);
+    assert_eq!(stage.metrics.abandoned.get(), 2);
 }

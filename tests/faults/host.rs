@@ -105,7 +105,11 @@ fn f43_a_worker_that_stands_still_stops_the_watchdog_and_is_named() {
         manager.display()
     );
     let config = "[workers]\ncount = 1\nthreads = \"split\"\n";
-    let gateway = start_by(&script, config, &["--upstream", "loopback"]);
+    let gateway = start_by(
+        &["sh", "-ec", &script, "sh"],
+        config,
+        &["--upstream", "loopback"],
+    );
     let pulses = || {
         let mut text = [0; 256];
         std::iter::from_fn(|| told.recv(&mut text).ok()).count()
@@ -199,7 +203,7 @@ fn f44_after_a_stall_what_ran_out_is_not_sent() {
 #[test]
 fn f45_a_full_disk_under_the_log_stops_nothing() {
     let (script, is_disk) = if Uid::effective().is_root() {
-        let mount = "mkdir $DIR/log; mount -t tmpfs -o size=64k tmpfs $DIR/log; \
+        let mount = "DIR=$(dirname $4); mkdir $DIR/log; mount -t tmpfs -o size=64k tmpfs $DIR/log; \
                      head -c 61440 /dev/zero >$DIR/log/filled";
         let script =
             format!("exec unshare -m sh -ec '{mount}; exec \"$@\" 2>$DIR/log/file' sh \"$@\"");
@@ -209,7 +213,11 @@ fn f45_a_full_disk_under_the_log_stops_nothing() {
         ("exec \"$@\" 2>/dev/full".to_owned(), false)
     };
     let config = "[log]\nfilter = \"trace\"\n";
-    let gateway = start_by(&script, config, &["--upstream", "loopback"]);
+    let gateway = start_by(
+        &["sh", "-ec", &script, "sh"],
+        config,
+        &["--upstream", "loopback"],
+    );
     let root = format!("/proc/{}/root{}", gateway.pid(), gateway.socket.display());
     let log = std::path::Path::new(&root)
         .with_file_name("log")

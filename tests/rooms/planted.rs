@@ -36,6 +36,21 @@ fn planted_faults_are_found() {
         ("src/health.rs", "use libc::c_int;", "`libc`"),
         ("ringbuf/src/port.rs", "use memmap2::Mmap;", "`memmap2`"),
         (
+            "src/control/greet.rs",
+            "nix::sys::socket::recvmsg(f, i, c, g)",
+            "`recvmsg`",
+        ),
+        (
+            "src/control/greet.rs",
+            "sys::receive_packet(client.as_fd(), &mut packet)",
+            "`receive_packet`",
+        ),
+        (
+            "src/worker/cycle.rs",
+            "let region = Region::map(fd, layout)?;",
+            "`Region::map`",
+        ),
+        (
             "src/lib.rs",
             "use async_nats::Client;",
             "src/lib.rs:1: `async_nats`",

@@ -71,7 +71,7 @@ impl Gateway {
 
     /// Starts another process on the same socket, after the first has ended.
     pub(crate) fn restart(&mut self, arguments: &[&str]) {
-        (self.child, self.said) = spawn(serve(&self.socket), self.dir.path(), arguments);
+        (self.child, self.said) = spawn(&[], &self.socket, self.dir.path(), arguments);
     }
 }
 
@@ -88,32 +88,15 @@ pub(crate) fn start(arguments: &[&str]) -> Gateway {
 
 /// Starts one with a configuration file.
 pub(crate) fn start_configured(text: &str, arguments: &[&str]) -> Gateway {
-    let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("gateway.sock");
-    std::fs::write(dir.path().join("config.toml"), text).unwrap();
-    let (child, said) = spawn(serve(&socket), dir.path(), arguments);
-    Gateway {
-        child,
-        socket,
-        said,
-        dir,
-    }
+    start_by(&[], text, arguments)
 }
 
-/// Starts one by a shell script, in which `"$@"` is the gateway's command line and `$DIR` its
-/// directory. The script must end with `exec`.
-pub(crate) fn start_by(script: &str, text: &str, arguments: &[&str]) -> Gateway {
+/// The same, run by a program that becomes it: `["prlimit", "--nofile=64"]`.
+pub(crate) fn start_by(prefix: &[&str], text: &str, arguments: &[&str]) -> Gateway {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("gateway.sock");
     std::fs::write(dir.path().join("config.toml"), text).unwrap();
-    let gateway = serve(&socket);
-    let mut command = Command::new("sh");
-    command
-        .args(["-ec", script, "sh"])
-        .arg(gateway.get_program());
-    command.args(gateway.get_args()).env("DIR", dir.path());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let (child, said) = spawn(command, dir.path(), arguments);
+    let (child, said) = spawn(prefix, &socket, dir.path(), arguments);
     Gateway {
         child,
         socket,
@@ -123,8 +106,8 @@ pub(crate) fn start_by(script: &str, text: &str, arguments: &[&str]) -> Gateway 
 }
 
 /// Starts a process with the configuration file in `dir`; returns when it has said where it serves.
-fn spawn(mut command: Command, dir: &Path, arguments: &[&str]) -> (Child, Lines) {
-    let mut child = command
+fn spawn(prefix: &[&str], socket: &Path, dir: &Path, arguments: &[&str]) -> (Child, Lines) {
+    let mut child = serve_by(prefix, socket)
         .arg("--config")
         .arg(dir.join("config.toml"))
         .args(arguments)
@@ -165,8 +148,14 @@ fn program() -> OsString {
 }
 
 pub(crate) fn serve(socket: &Path) -> Command {
-    let mut command = Command::new(program());
-    command.arg("serve").arg("--socket").arg(socket);
+    serve_by(&[], socket)
+}
+
+fn serve_by(prefix: &[&str], socket: &Path) -> Command {
+    let prefix = prefix.iter().map(OsString::from);
+    let mut words = prefix.chain([program()]);
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).arg("serve").arg("--socket").arg(socket);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -10,6 +10,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 pub(crate) mod admin;
 pub(crate) mod bench;
 pub(crate) mod books;
+pub(crate) mod credentials;
 pub(crate) mod gateway;
 pub(crate) mod history;
 pub(crate) mod hostile;
@@ -24,6 +25,7 @@ pub(crate) mod server;
 pub(crate) mod silent;
 pub(crate) mod steps;
 pub(crate) mod tool;
+pub(crate) mod user;
 pub(crate) mod wire;
 
 /// Longest time for anything that must happen.

@@ -18,9 +18,14 @@ pub(crate) struct Router {
 impl Router {
     /// Starts one with these flags; returns when it has its subscriptions.
     pub(crate) fn start(server: &Server, flags: &[&str]) -> Self {
+        Self::start_at(&server.url(), flags)
+    }
+
+    /// The same, at a server that knows users: they stand in its URL.
+    pub(crate) fn start_at(url: &str, flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut child = tool::command("reference-router")
-            .args(["--nats", &server.url()])
+            .args(["--nats", url])
             .arg("--log")
             .arg(dir.path().join("log"))
             .arg("--reply-log")

@@ -67,6 +67,15 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Makes it read its configuration file again.
+    pub(crate) fn reload(&self) {
+        let before = self.log().matches("Reloaded server configuration").count();
+        super::signal("-HUP", self.child.id());
+        super::eventually("it is read again", || {
+            self.log().matches("Reloaded server configuration").count() > before
+        });
+    }
+
     /// Starts it again on the same port, after [`kill`](Self::kill).
     pub(crate) fn restart(&mut self) {
         (self.child, self.log) = spawn(&self.arguments);

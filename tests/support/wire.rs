@@ -12,10 +12,20 @@ pub(crate) struct Wire(BufReader<TcpStream>);
 
 impl Wire {
     pub(crate) fn connect(server: &Server) -> Self {
+        Self::connect_with(server, "")
+    }
+
+    /// Connects as a user of a server that knows users.
+    pub(crate) fn connect_as(server: &Server, user: &str, password: &str) -> Self {
+        Self::connect_with(server, &format!(r#","user":"{user}","pass":"{password}""#))
+    }
+
+    fn connect_with(server: &Server, credentials: &str) -> Self {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         let mut wire = Self(BufReader::new(stream));
-        wire.send("CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n");
+        let options = r#""verbose":false,"headers":true,"no_responders":true"#;
+        wire.send(&format!("CONNECT {{{options}{credentials}}}\r\n"));
         wire.settle();
         wire
     }
@@ -34,8 +44,28 @@ impl Wire {
         line.trim_end().to_owned()
     }
 
+    /// Publishes; [`settle`](Self::settle) makes sure that the server has it.
+    pub(crate) fn publish(&mut self, subject: &str, body: &str) {
+        self.send(&format!("PUB {subject} {}\r\n{body}\r\n", body.len()));
+    }
+
+    /// Says this and returns what the server complains about before it has handled it.
+    pub(crate) fn complaints(&mut self, say: &str) -> Vec<String> {
+        self.send(&format!("{say}PING\r\n"));
+        let mut complaints = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.0.read_line(&mut line).unwrap();
+            match line.strip_prefix("-ERR ") {
+                Some(complaint) => complaints.push(complaint.trim_end().to_owned()),
+                None if line.starts_with("PONG") => return complaints,
+                None => {}
+            }
+        }
+    }
+
     /// Returns when the server has handled everything sent before.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.send("PING\r\n");
         while self.line() != "PONG" {}
     }
@@ -48,13 +78,25 @@ impl Wire {
 
     /// The next message's payload.
     pub(crate) fn next(&mut self) -> Vec<u8> {
+        self.next_with_reply().0
+    }
+
+    /// The next message's payload, and where its answer shall go if it wants one.
+    pub(crate) fn next_with_reply(&mut self) -> (Vec<u8>, Option<String>) {
         loop {
             let line = self.line();
-            if let Some(mut body) = self.body(&line) {
-                let is_with_headers = line.starts_with("HMSG");
-                let headers = line.rsplit(' ').nth(1).filter(|_| is_with_headers);
-                return body.split_off(headers.map_or(0, |bytes| bytes.parse().unwrap()));
-            }
+            let Some(mut body) = self.body(&line) else {
+                continue;
+            };
+            let words: Vec<&str> = line.split(' ').collect();
+            // MSG subject sid [reply] size; HMSG has the headers' size before.
+            let sizes = if words[0] == "MSG" { 1 } else { 2 };
+            let reply = (words.len() > 3 + sizes).then(|| words[3].to_owned());
+            let headers = match sizes {
+                1 => 0,
+                _ => words[words.len() - 2].parse().unwrap(),
+            };
+            return (body.split_off(headers), reply);
         }
     }
 

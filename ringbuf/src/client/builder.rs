@@ -25,7 +25,7 @@ pub struct ClientBuilder {
     name: String,
     timeout: Duration,
     wait: WaitStrategy,
-    trusted: TrustedServer,
+    trusted: Option<TrustedServer>,
 }
 
 impl Default for ClientBuilder {
@@ -45,7 +45,7 @@ impl ClientBuilder {
             name,
             timeout: Duration::from_secs(2),
             wait: WaitStrategy::default(),
-            trusted: TrustedServer::RootOrSelf,
+            trusted: None,
         }
     }
 
@@ -89,17 +89,17 @@ impl ClientBuilder {
         self
     }
 
-    /// Accepts a gateway that runs as this user, and no other. Default: root or this process's
-    /// own user.
+    /// Accepts a gateway that runs as this user, and no other. Default: the user whose number is
+    /// in `$IPC_GATEWAY_SERVER_UID`, else root or this process's own user.
     pub const fn server_uid(mut self, uid: u32) -> Self {
-        self.trusted = TrustedServer::Uid(uid);
+        self.trusted = Some(TrustedServer::Uid(uid));
         self
     }
 
     /// Accepts a gateway that runs as any user. Whoever can create the socket's path can then
     /// read and answer every request.
     pub const fn danger_any_server(mut self) -> Self {
-        self.trusted = TrustedServer::Anyone;
+        self.trusted = Some(TrustedServer::Anyone);
         self
     }
 
@@ -155,11 +155,21 @@ impl ClientBuilder {
                 name: self.name,
             },
             timeout: self.timeout,
-            trusted: self.trusted,
+            trusted: self.trusted.unwrap_or_else(default_trust),
             failures: 0,
             retry_at: 0,
             last_error: None,
         }
+    }
+}
+
+/// Whom to accept as the gateway when nobody says: what the variable names, and nobody if that is
+/// no user.
+fn default_trust() -> TrustedServer {
+    match std::env::var("IPC_GATEWAY_SERVER_UID") {
+        Ok(text) => TrustedServer::Uid(text.trim().parse().unwrap_or(u32::MAX)),
+        Err(std::env::VarError::NotUnicode(_)) => TrustedServer::Uid(u32::MAX),
+        Err(std::env::VarError::NotPresent) => TrustedServer::RootOrSelf,
     }
 }
 

@@ -1,27 +1,28 @@
-//! `[control]` and `[[policy]]`: what the control thread is told.
+//! `[control]`: what the control thread is told.
 
 use core::time::Duration;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use toml::Spanned;
-
-use super::super::check::{Section, value_or};
+use super::super::check::Section;
 use super::super::error::{ConfigError, Place};
-use super::super::raw::{Field, RawPolicy, RawQuota};
+use super::super::raw::Field;
 use super::super::source::{Given, Host, flag_or_variable};
+use super::policy::{common_quota, policies};
 use super::{Layers, refuse};
-use crate::settings::{AdminAddress, ControlSettings, Policy, Quota};
+use crate::route::Route;
+use crate::settings::{AdminAddress, ControlSettings};
 
 /// Longest path of a Unix socket in bytes: `sun_path` has 108 with the final NUL.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
 /// Most sessions.
-const MAX_SESSIONS: u32 = 65_536;
-/// Longest tenant name, in bytes.
-const MAX_TENANT_BYTES: usize = 128;
+pub(super) const MAX_SESSIONS: u32 = 65_536;
 
-pub(super) fn resolve(layers: &Layers<'_>) -> Result<ControlSettings, ConfigError> {
+pub(super) fn resolve(
+    layers: &Layers<'_>,
+    routes: &[Route],
+) -> Result<ControlSettings, ConfigError> {
     let section = Section::new(layers.file, "control");
     let raw = &layers.file.raw.control;
     let (socket, admin) = addresses(layers, &section)?;
@@ -39,7 +40,8 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<ControlSettings, ConfigErro
             4 << 20,
         )?,
         quota: common_quota(layers)?,
-        policies: policies(layers)?,
+        policies: policies(layers, routes)?,
+        overflow_uid: layers.host.overflow_uid,
         attach_timeout: section.duration(
             "attach_timeout",
             &raw.attach_timeout,
@@ -154,91 +156,4 @@ fn socket_mode(section: &Section<'_>, field: &Field<i64>, host: &Host) -> Result
         let rule = "must give the owner 0o600 and others nothing, such as 0o600 or 0o660";
         section.refuse("socket_mode", field, shown, rule)
     })
-}
-
-fn quota(section: &Section<'_>, raw: &RawQuota, preset: &Quota) -> Result<Quota, ConfigError> {
-    Ok(Quota {
-        sessions: section.integer("sessions", &raw.sessions, 1..=MAX_SESSIONS, preset.sessions)?,
-        memory_bytes: section.size(
-            "memory",
-            &raw.memory,
-            1 << 20..=1 << 40,
-            preset.memory_bytes,
-        )?,
-    })
-}
-
-fn common_quota(layers: &Layers<'_>) -> Result<Quota, ConfigError> {
-    let section = Section::new(layers.file, "control.quota");
-    quota(&section, &layers.file.raw.control.quota, &Quota::default())
-}
-
-fn policies(layers: &Layers<'_>) -> Result<Vec<Policy>, ConfigError> {
-    let all = layers.file.raw.policy.iter().zip(1..);
-    all.map(|(raw, number)| policy(layers, raw.get_ref(), number))
-        .collect()
-}
-
-fn policy(layers: &Layers<'_>, raw: &RawPolicy, number: usize) -> Result<Policy, ConfigError> {
-    let section = Section::new(layers.file, format!("policy[{number}]"));
-    let allow = value_or(&raw.allow, true);
-    let overflow = |id| allow.then_some(id);
-    let host = layers.host;
-    Ok(Policy {
-        uids: ids(
-            &section,
-            "uids",
-            raw.uids.as_ref(),
-            overflow(host.overflow_uid),
-        )?,
-        gids: ids(
-            &section,
-            "gids",
-            raw.gids.as_ref(),
-            overflow(host.overflow_gid),
-        )?,
-        allow,
-        tenant: match &raw.tenant {
-            Some(field) => Some(section.word("tenant", field, MAX_TENANT_BYTES)?),
-            None => None,
-        },
-        quota: match &raw.quota {
-            Some(raw) => {
-                let section = Section::new(layers.file, section.key("quota"));
-                Some(quota(&section, raw, &common_quota(layers)?)?)
-            }
-            None => None,
-        },
-    })
-}
-
-/// User or group numbers. Where they let somebody in, `overflow` is the number that every user of
-/// another namespace appears as: it stands for nobody in particular and may not be in the list.
-pub(super) fn ids(
-    section: &Section<'_>,
-    key: &str,
-    field: Option<&Spanned<Vec<Spanned<i64>>>>,
-    overflow: Option<u32>,
-) -> Result<Vec<u32>, ConfigError> {
-    let Some(field) = field else {
-        return Ok(Vec::new());
-    };
-    if field.get_ref().is_empty() {
-        let rule = "must name at least one; leave the key out to name nobody here";
-        return Err(section.refuse(key, field, "[]", rule));
-    }
-    let check = |item: &Spanned<i64>| {
-        let refuse = |rule: &str| section.refuse(key, item, item.get_ref(), rule);
-        // The highest number means "nobody" to the system calls.
-        let id = u32::try_from(*item.get_ref()).ok();
-        let id = id.filter(|id| *id != u32::MAX);
-        let id = id.ok_or_else(|| refuse("must be from 0 to 4294967294"))?;
-        match overflow {
-            Some(overflow) if id == overflow || id == 65_534 => Err(refuse(
-                "is what all users of other namespaces appear as; it cannot be allowed",
-            )),
-            _ => Ok(id),
-        }
-    };
-    field.get_ref().iter().map(check).collect()
 }

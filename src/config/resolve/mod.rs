@@ -3,6 +3,7 @@
 
 mod control;
 mod credentials;
+mod policy;
 mod routes;
 mod upstream;
 mod worker;
@@ -90,7 +91,7 @@ impl TryFrom<Layers<'_>> for Config {
         Ok(Self {
             nats: upstream::resolve(&layers, &routes)?,
             workers: worker::resolve(&layers)?,
-            control: control::resolve(&layers)?,
+            control: control::resolve(&layers, &routes)?,
             upstream: upstream_kind(&layers)?,
             log: log(&layers)?,
             routes,

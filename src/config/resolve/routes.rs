@@ -5,10 +5,10 @@ use core::time::Duration;
 use toml::Spanned;
 
 use super::super::check::{Section, value_or};
-use super::super::error::ConfigError;
+use super::super::error::{ConfigError, nearest};
 use super::super::raw::{RawContract, RawKind, RawRoute};
 use super::Layers;
-use super::control::ids;
+use super::policy::ids;
 use crate::route::{
     Access, MAX_ROUTE_NAME_BYTES, MAX_ROUTES, ReplyContract, Route, RouteKind, Subject,
 };
@@ -45,6 +45,32 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<Vec<Route>, ConfigError> {
         }
     }
     Ok(routes)
+}
+
+/// The number of the route with this name.
+pub(super) fn place(routes: &[Route], name: &str) -> Option<u16> {
+    let found = routes.iter().position(|route| route.name == name)?;
+    u16::try_from(found).ok()
+}
+
+/// The numbers of the routes that the key `routes` of a section names.
+pub(super) fn places(
+    section: &Section<'_>,
+    field: &Spanned<Vec<Spanned<String>>>,
+    routes: &[Route],
+) -> Result<Vec<u16>, ConfigError> {
+    let check = |item: &Spanned<String>| {
+        let name = item.get_ref();
+        place(routes, name).ok_or_else(|| {
+            let names: Vec<&str> = routes.iter().map(|route| route.name.as_str()).collect();
+            let rule = nearest(name, &names).map_or_else(
+                || "no route has this name".to_owned(),
+                |meant| format!("no route has this name, did you mean {meant:?}?"),
+            );
+            section.refuse("routes", item, format!("{name:?}"), rule)
+        })
+    };
+    field.get_ref().iter().map(check).collect()
 }
 
 fn check_name(layers: &Layers<'_>, name: &Spanned<String>) -> Result<(), ConfigError> {

@@ -2,14 +2,16 @@
 
 use core::time::Duration;
 
-use toml::Spanned;
-
 use super::super::check::{Section, value_or};
-use super::super::error::{ConfigError, nearest};
+use super::super::error::ConfigError;
 use super::super::raw::RawNats;
+use super::routes::{place, places};
 use super::{Layers, credentials};
 use crate::route::{Route, Subject};
 use crate::settings::{BackpressureSettings, NatsSettings, TlsSettings};
+
+/// Longest prefix of inboxes, in bytes.
+const MAX_PREFIX_BYTES: usize = 64;
 
 pub(super) fn resolve(layers: &Layers<'_>, routes: &[Route]) -> Result<NatsSettings, ConfigError> {
     let section = Section::new(layers.file, "nats");
@@ -28,6 +30,7 @@ pub(super) fn resolve(layers: &Layers<'_>, routes: &[Route]) -> Result<NatsSetti
             Some(field) => section.word("name", field, 64)?,
             None => preset.name,
         },
+        inbox_prefix: inbox_prefix(&section, raw, routes, preset.inbox_prefix)?,
         connections: section.integer(
             "connections",
             &raw.connections,
@@ -50,6 +53,35 @@ pub(super) fn resolve(layers: &Layers<'_>, routes: &[Route]) -> Result<NatsSetti
         reconnect: reconnect(&section, raw, preset.reconnect)?,
         backpressure: backpressure(layers, routes, preset.backpressure)?,
     })
+}
+
+/// Where answers come to: no wildcards, and nothing that a route publishes to.
+fn inbox_prefix(
+    section: &Section<'_>,
+    raw: &RawNats,
+    routes: &[Route],
+    preset: String,
+) -> Result<String, ConfigError> {
+    let Some(field) = &raw.inbox_prefix else {
+        return Ok(preset);
+    };
+    let prefix = field.get_ref();
+    let refuse = |rule: &str| section.refuse("inbox_prefix", field, format!("{prefix:?}"), rule);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let token = |token: &str| !token.is_empty() && token.bytes().all(allowed);
+    if prefix.len() > MAX_PREFIX_BYTES || !prefix.split('.').all(token) {
+        return Err(refuse(
+            "must be 1 to 64 characters of A-Z a-z 0-9 - _, in tokens with . between",
+        ));
+    }
+    let hit = |route: &&Route| {
+        let rest = route.subject.as_str().strip_prefix(prefix.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    match routes.iter().find(hit) {
+        Some(route) => Err(refuse(&format!("route `{}` publishes there", route.name))),
+        None => Ok(prefix.clone()),
+    }
 }
 
 /// Shortest and longest time between attempts to connect; the longest is not the shorter one.
@@ -131,23 +163,8 @@ fn backpressure_routes(
     layers: &Layers<'_>,
     routes: &[Route],
 ) -> Result<Vec<u16>, ConfigError> {
-    let place_of = |name: &str| {
-        let found = routes.iter().position(|route| route.name == name)?;
-        u16::try_from(found).ok()
-    };
     let Some(field) = &layers.file.raw.backpressure.routes else {
-        return Ok(place_of("decide").into_iter().collect());
+        return Ok(place(routes, "decide").into_iter().collect());
     };
-    let check = |item: &Spanned<String>| {
-        let name = item.get_ref();
-        place_of(name).ok_or_else(|| {
-            let names: Vec<&str> = routes.iter().map(|route| route.name.as_str()).collect();
-            let rule = nearest(name, &names).map_or_else(
-                || "no route has this name".to_owned(),
-                |meant| format!("no route has this name, did you mean {meant:?}?"),
-            );
-            section.refuse("routes", item, format!("{name:?}"), rule)
-        })
-    };
-    field.get_ref().iter().map(check).collect()
+    places(section, field, routes)
 }

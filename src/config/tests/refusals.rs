@@ -258,6 +258,16 @@ fn policies_take_what_they_do_not_say_from_the_common_quota() {
             "without spaces",
         ),
         (
+            "[[policy]]\nroutes = ['decide', 'deside']",
+            "test.toml:2:21: policy[1].routes = \"deside\"",
+            "did you mean \"decide\"?",
+        ),
+        (
+            "[[policy]]\nquota.in_flight = 0",
+            "test.toml:2:19: policy[1].quota.in_flight = 0",
+            "from 1 to 16777216",
+        ),
+        (
             "[[policy]]\nquota.memory = 1",
             "test.toml:2:16: policy[1].quota.memory = 1",
             "1024GiB",
@@ -447,4 +457,22 @@ fn merged_threads_need_a_single_worker() {
         message,
         "test.toml:2:19: workers.threads = \"merged\": needs exactly 1 worker, and there are 2"
     );
+}
+
+#[test]
+fn an_inbox_prefix_is_plain_and_nobody_publishes_there() {
+    let refused = |prefix: &str| {
+        let route = "[[route]]\nname = 'a'\nsubject = 'gw.inbox.x'";
+        refusal(&format!("nats.inbox_prefix = '{prefix}'\n{route}"))
+    };
+    for prefix in ["", "a..b", "a.*", "a.>", "$SYS", "a b", &"x".repeat(65)] {
+        assert!(refused(prefix).contains("1 to 64"), "{prefix}");
+    }
+    let message = refused("gw.inbox");
+    assert_eq!(
+        message,
+        "test.toml:1:21: nats.inbox_prefix = \"gw.inbox\": route `a` publishes there"
+    );
+    let config = parse("nats.inbox_prefix = 'gw.in'").unwrap();
+    assert_eq!(config.nats.inbox_prefix, "gw.in");
 }

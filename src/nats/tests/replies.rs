@@ -71,7 +71,7 @@ fn a_silent_responder_completes_nothing() {
 }
 
 #[test]
-fn duplicates_and_late_and_forged_replies_are_counted_and_dropped() {
+fn duplicates_and_forged_replies_are_counted_and_dropped() {
     let (_server, peer, mut gateway) = start();
     peer.serve("t.request", |client, message| async move {
         let reply = message.reply.unwrap();
@@ -95,8 +95,9 @@ fn duplicates_and_late_and_forged_replies_are_counted_and_dropped() {
     let token = gateway.submit(REQUEST, b"x");
     assert_eq!(gateway.reply().token, token);
     eventually(|| gateway.metrics.unmatched_duplicate.get() == 2);
-    eventually(|| gateway.metrics.unmatched_forged.get() == 3);
-    eventually(|| gateway.metrics.unmatched_late.get() == 1);
+    // The last names a place that is used, with a generation that was never given out.
+    eventually(|| gateway.metrics.unmatched_forged.get() == 4);
+    assert_eq!(gateway.metrics.unmatched_late.get(), 0);
     assert!(gateway.reply_within(Duration::from_millis(50)).is_none());
 }
 

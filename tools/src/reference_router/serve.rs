@@ -89,7 +89,15 @@ async fn serve(args: Args) -> Result<Counts, ServeError> {
 }
 
 async fn connect(server: &ServerAddr) -> Result<Client, ServeError> {
-    ConnectOptions::new()
+    // The library itself does not look at what stands before the host.
+    let options = match (server.username(), server.password()) {
+        (Some(user), Some(password)) => {
+            ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
+        }
+        (Some(token), None) => ConnectOptions::with_token(token.to_owned()),
+        _ => ConnectOptions::new(),
+    };
+    options
         .name("reference-router")
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .client_capacity(CLIENT_CAPACITY)

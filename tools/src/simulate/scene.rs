@@ -7,6 +7,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use ipc_gateway::bridge::Admissions;
 use ipc_gateway::clock::Nanos;
+use ipc_gateway::worker::charges::Charges;
 use ipc_gateway::worker::mailbox::NewSession;
 use ipc_ringbuf::Code;
 use ipc_ringbuf::sys::BellPage;
@@ -97,6 +98,7 @@ impl Scene {
             eventfd: joined.eventfd,
             routes: rights,
             tenant,
+            charges: Charges::default(),
         })
     }
 

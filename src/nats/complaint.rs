@@ -1,0 +1,126 @@
+//! What a server complains about (`-ERR`), and what follows from it.
+
+use async_nats::ServerError;
+
+use super::outstanding::Serial;
+use super::requester::Requester;
+use crate::clock::Nanos;
+
+/// Least time between two log lines about the server's complaints; all are counted.
+const LOG_NS: u64 = 1_000_000_000;
+
+/// A complaint, as far as something follows from it. It names no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Complaint<'a> {
+    /// This user may not publish to the subject.
+    Publish(&'a str),
+    /// This user may not subscribe to the subject.
+    Subscription(&'a str),
+    /// Another permission.
+    Permission,
+    /// The server does not know this user, or not any more.
+    Authorization,
+    /// Anything else.
+    Other,
+}
+
+impl<'a> Complaint<'a> {
+    pub(super) fn of(error: &'a ServerError) -> Self {
+        match error {
+            ServerError::AuthorizationViolation => Self::Authorization,
+            ServerError::SlowConsumer(_) => Self::Other,
+            ServerError::Other(text) => Self::parse(text),
+        }
+    }
+
+    fn parse(text: &'a str) -> Self {
+        // Permissions Violation for Publish to "subject"
+        // Permissions Violation for Subscription to "subject" using queue "name"
+        if let Some(rest) = text.strip_prefix("Permissions Violation") {
+            let subject = |start| {
+                let (_, rest) = rest.split_once(start)?;
+                rest.split_once('"').map(|(subject, _)| subject)
+            };
+            return subject(" for Publish to \"")
+                .map(Self::Publish)
+                .or_else(|| subject(" for Subscription to \"").map(Self::Subscription))
+                .unwrap_or(Self::Permission);
+        }
+        let about_the_user = [
+            "User Authentication",
+            "Account Authentication",
+            "Authentication",
+        ];
+        if about_the_user.iter().any(|start| text.starts_with(start)) {
+            return Self::Authorization;
+        }
+        Self::Other
+    }
+}
+
+impl Requester {
+    /// Counts and reports a complaint, and completes what it is about.
+    pub(super) fn complaint(&mut self, serial: Serial, error: &ServerError, now: Nanos) {
+        let metrics = &self.desk.metrics;
+        match Complaint::of(error) {
+            Complaint::Publish(subject) => {
+                metrics.errors_permission.increment();
+                self.desk.forbidden(serial, subject, now);
+            }
+            Complaint::Subscription(subject) => {
+                metrics.errors_permission.increment();
+                // Without its inbox a connection gets no answers.
+                let mut connections = self.pool.connections();
+                let mut its = connections.find(|connection| connection.serial() == serial);
+                if let Some(connection) = its.as_mut().filter(|it| it.listens_on(subject)) {
+                    connection.has_ended = true;
+                }
+            }
+            Complaint::Permission => metrics.errors_permission.increment(),
+            Complaint::Authorization => metrics.errors_authorization.increment(),
+            Complaint::Other => metrics.errors_other.increment(),
+        }
+        if self.log_again <= now {
+            self.log_again = Nanos(now.0.saturating_add(LOG_NS));
+            tracing::warn!(%error, "the NATS server complains");
+        }
+        self.health.set_last_error(error.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_say_what_they_are_about() {
+        for (text, expected) in [
+            (
+                "Permissions Violation for Publish to \"a.b\"",
+                Complaint::Publish("a.b"),
+            ),
+            (
+                "Permissions Violation for Subscription to \"_INBOX.x.*\"",
+                Complaint::Subscription("_INBOX.x.*"),
+            ),
+            (
+                "Permissions Violation for Subscription to \"a\" using queue \"q\"",
+                Complaint::Subscription("a"),
+            ),
+            (
+                "Permissions Violation for Publish with Reply of \"a\"",
+                Complaint::Permission,
+            ),
+            ("User Authentication Expired", Complaint::Authorization),
+            ("User Authentication Revoked", Complaint::Authorization),
+            ("Account Authentication Expired", Complaint::Authorization),
+            ("Authentication Timeout", Complaint::Authorization),
+            ("Stale Connection", Complaint::Other),
+        ] {
+            let error = ServerError::Other(text.to_owned());
+            assert_eq!(Complaint::of(&error), expected);
+        }
+        let error = ServerError::AuthorizationViolation;
+        assert_eq!(Complaint::of(&error), Complaint::Authorization);
+    }
+}

@@ -1,0 +1,165 @@
+//! Faults 4 and 5: descriptors that are sent, and none left.
+#![expect(
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking and say what they measured"
+)]
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use ipc_ringbuf::handshake::Answer;
+use ipc_ringbuf::{AttachError, Client, ClientBuilder, Code, EndReason, Request, sys};
+
+use super::{LOOPBACK, answer, back_to, connect, echoes, hello, refused};
+use crate::support::admin::{get, metric};
+use crate::support::gateway::{Gateway, attach, start, start_by, until_connected};
+use crate::support::router::Router;
+use crate::support::server::Server;
+use crate::support::{decide, eventually};
+
+#[test]
+fn f04_descriptors_that_are_sent_are_never_taken() {
+    let gateway = start(&LOOPBACK);
+    let mut good = attach(&gateway);
+    let before = gateway.descriptors();
+    let file = File::open("/dev/null").unwrap();
+    let flood = vec![file.as_fd(); 200];
+    let mut most = 0;
+    for number in 0..1000 {
+        let client = connect(&gateway);
+        sys::send_packet(client.as_fd(), &hello(), &flood).unwrap();
+        assert_eq!(refused(client.as_fd()), EndReason::Protocol);
+        if number % 50 == 0 {
+            most = most.max(gateway.descriptors());
+        }
+    }
+    // The client's own connection and its twin may be there for a moment.
+    assert!(most <= before + 4, "{before} became {most}");
+    back_to(&gateway, before);
+    // On the connection of a session, where nothing more is to be said, they end it.
+    for ended in 1..=20 {
+        let client = connect(&gateway);
+        sys::send_packet(client.as_fd(), &hello(), &[]).unwrap();
+        let (answer, fds) = answer(client.as_fd());
+        assert!(matches!(answer, Answer::Welcome(_)) && fds.len() == 3);
+        sys::send_packet(client.as_fd(), b"x", &flood).unwrap();
+        eventually("the session is ended", || {
+            metric(&gateway, "ipcgw_sessions_ended_total", "DETACHED") == ended
+        });
+    }
+    back_to(&gateway, before);
+    echoes(&mut good);
+}
+
+/// Time that a gateway's threads have run.
+fn ran(gateway: &Gateway) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
+    let times = tasks.map(|task| {
+        let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+        text.split(' ').next().unwrap().parse::<u64>().unwrap()
+    });
+    Duration::from_nanos(times.sum())
+}
+
+/// The share of a core that a gateway uses while nobody does anything: the least of three seconds,
+/// because it has log lines to write at first.
+fn idle_share(gateway: &Gateway) -> f64 {
+    let shares = [(); 3].map(|()| {
+        let (start, before) = (Instant::now(), ran(gateway));
+        eventually("a second has passed", || {
+            start.elapsed() > Duration::from_secs(1)
+        });
+        (ran(gateway) - before).as_secs_f64() / start.elapsed().as_secs_f64()
+    });
+    shares.into_iter().fold(f64::MAX, f64::min)
+}
+
+#[test]
+fn f05_without_descriptors_attaches_are_refused_and_everything_else_goes_on() {
+    let mut server = Server::start();
+    let router = Router::start(&server, &[]);
+    let url = server.url();
+    let gateway = start_by(&["prlimit", "--nofile=64:64"], "", &["--nats", &url]);
+    let mut clients = vec![attach(&gateway)];
+    until_connected(&mut clients[0]);
+    loop {
+        match ClientBuilder::new().socket(&gateway.socket).connect() {
+            Ok(client) => clients.push(client),
+            Err(AttachError::Refused { reason, .. }) => {
+                assert_eq!(reason, EndReason::Overloaded);
+                break;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    println!("{} sessions with 64 descriptors", clients.len());
+    let work = |clients: &mut Vec<Client>| {
+        for client in clients {
+            let body = decide("exhausted", 200);
+            let answer = client.call(Request::to("decide").payload(&body)).unwrap();
+            assert_eq!(answer.code(), Code::Ok);
+        }
+    };
+    // Refused at once, however many come, but for the few that could still become a session.
+    let silent: Vec<_> = (0..200).map(|_| connect(&gateway)).collect();
+    let reasons = silent.iter().map(|socket| refused(socket.as_fd()));
+    let kept = reasons.filter(|reason| *reason != EndReason::Overloaded);
+    assert!(kept.count() < 8);
+    work(&mut clients);
+    let share = idle_share(&gateway);
+    println!(
+        "{:.2} % of a core with none left for clients",
+        share * 100.0
+    );
+    assert!(share < 0.01, "{share}");
+    // What is reserved is enough for the operator and for a new connection to NATS.
+    assert_eq!(get(&gateway, "/metrics").0, 200);
+    drop(router);
+    server.kill();
+    eventually("it is noticed", || get(&gateway, "/readyz").0 == 503);
+    server.restart();
+    let _router = Router::start(&server, &[]);
+    eventually("it is connected again", || {
+        get(&gateway, "/readyz").0 == 200
+    });
+    work(&mut clients);
+    nothing_left_at_all(&gateway, &mut clients, &work);
+    clients.pop();
+    eventually("there is room again", || {
+        ClientBuilder::new()
+            .socket(&gateway.socket)
+            .connect()
+            .is_ok()
+    });
+}
+
+/// Lowers the limit below what is in use: not even accepting is possible.
+fn nothing_left_at_all(
+    gateway: &Gateway,
+    clients: &mut Vec<Client>,
+    work: &impl Fn(&mut Vec<Client>),
+) {
+    let limit = |soft: u32| {
+        let pid = format!("--pid={}", gateway.pid());
+        let limit = format!("--nofile={soft}:64");
+        let status = Command::new("prlimit").args([pid, limit]).status();
+        assert!(status.unwrap().success());
+    };
+    limit(10);
+    let waiting: Vec<_> = (0..5).map(|_| connect(gateway)).collect();
+    work(clients);
+    let share = idle_share(gateway);
+    println!("{:.2} % of a core while accepting fails", share * 100.0);
+    assert!(share < 0.01, "{share}");
+    work(clients);
+    limit(64);
+    // Those that waited are seen to: refused at once, or when they have said nothing for too long.
+    for socket in &waiting {
+        refused(socket.as_fd());
+    }
+    let errors = metric(gateway, "ipcgw_accept_errors_total", "EMFILE");
+    println!("{errors} failures to accept were counted");
+    assert!(errors > 0);
+}

@@ -186,7 +186,9 @@ impl Broker {
         let done = self.receive(scene, now)? + self.send(scene, now);
         self.desk.flush();
         let refused = self.metrics.answers_refused.get();
-        scene.trace.note(format_args!("broker did {done} at {now}, {refused} refused"));
+        scene.trace.note(format_args!(
+            "broker did {done} at {now}, {refused} refused"
+        ));
         if done == 0 && !self.is_stalled && scene.rng.bool() {
             self.sleep();
         }

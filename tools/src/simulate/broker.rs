@@ -19,8 +19,6 @@ use super::fate::{self, Fate, Mood};
 use super::scene::Scene;
 use super::violation::{Checked, Invariant, ensure};
 
-/// Longest wait for a connection.
-const FAIL_FAST: Duration = Duration::from_millis(250);
 /// Most requests taken from a link in a turn.
 const BATCH: usize = 16;
 
@@ -379,13 +377,13 @@ impl Broker {
                 self.send_or_hold(Held::new(request, now), scene, now);
             }
         }
-        self.expire_held(now);
+        self.expire_held(scene.plan.fail_fast, now);
         done
     }
 
-    fn expire_held(&mut self, now: Nanos) {
+    fn expire_held(&mut self, fail_fast: Duration, now: Nanos) {
         let is_up = self.lines.iter().any(|line| line.serial.is_some());
-        let fail_fast = (!is_up).then_some(FAIL_FAST);
+        let fail_fast = (!is_up).then_some(fail_fast);
         let Self { lines, desk, .. } = self;
         self.held_due = lines.iter_mut().fold(Nanos::NEVER, |next, line| {
             let due = line

@@ -8,7 +8,8 @@ use ipc_gateway::worker::mailbox::Notice;
 use ipc_ringbuf::error::EndReason;
 use ipc_ringbuf::{Code, Outcome};
 
-use super::guest::{Ask, Stage};
+use super::ask::Ask;
+use super::guest::Stage;
 use super::oracle::Situation;
 use super::room::{Phase, Room, Sent};
 use super::scene::Scene;

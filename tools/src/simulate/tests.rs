@@ -4,6 +4,7 @@ use ipc_ringbuf::Code;
 
 use super::run::run;
 use super::tally::Tally;
+use super::violation::{Failure, Invariant, broken};
 
 /// Enough for every kind of fault and every outcome.
 const SEEDS: u64 = 60;
@@ -94,5 +95,24 @@ fn no_seed_breaks_a_promise() {
     }
     for code in CODES {
         assert_ne!(tally.completions.get(code), Some(&0), "no {code}: {tally}");
+    }
+}
+
+#[test]
+fn a_failure_names_its_seed_and_the_command_that_repeats_it() {
+    let failure = Failure {
+        seed: 7,
+        steps: 20,
+        step: 3,
+        violation: broken(Invariant::Books, "1 = 2 is wrong"),
+    };
+    let text = failure.to_string();
+    for part in [
+        "seed 7 failed at step 3",
+        "I6",
+        "1 = 2 is wrong",
+        "--bin simulate -- --seeds 1 --from 7 --steps 20 --trace",
+    ] {
+        assert!(text.contains(part), "{text}");
     }
 }

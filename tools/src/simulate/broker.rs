@@ -2,11 +2,9 @@
 //! of a message. The gateway's own answering desk stands between it and the workers' links.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
-use async_nats::Message;
 use bytes::Bytes;
 use ipc_gateway::bridge::{Code, Reply, Token, UpstreamEnd};
 use ipc_gateway::clock::{Clock as _, Nanos};
@@ -16,11 +14,10 @@ use ipc_gateway::route::RouteKind;
 use ipc_ringbuf::primitive::{AtomicBool, Ordering};
 
 use super::fate::{self, Fate, Mood};
+use super::network::{Event, Network, Shipped};
 use super::scene::Scene;
 use super::violation::{Checked, Invariant, ensure};
 
-/// Longest wait for a connection.
-const FAIL_FAST: Duration = Duration::from_millis(250);
 /// Most requests taken from a link in a turn.
 const BATCH: usize = 16;
 
@@ -32,27 +29,6 @@ struct Line {
     /// A connection that is gone and was not cleared up yet.
     ended: Option<Serial>,
     queue: Queue,
-}
-
-/// A request that the library has.
-#[derive(Debug)]
-struct Shipped {
-    serial: Serial,
-    token: Token,
-    route: u16,
-    payload: Bytes,
-    deadline: Nanos,
-}
-
-/// What will happen.
-#[derive(Debug)]
-enum Event {
-    /// The request arrives.
-    Arrival(Shipped, Fate),
-    /// A message arrives for a token.
-    Reply(Serial, Token, Message),
-    /// The server has the message of a publish route.
-    Confirmed(Serial, Token),
 }
 
 /// Whether the room was woken.
@@ -72,9 +48,7 @@ pub(crate) struct Broker {
     pub(crate) metrics: Arc<NatsMetrics>,
     lines: Vec<Line>,
     serial: Serial,
-    /// By time, and by order where the time is the same.
-    wire: BTreeMap<(Nanos, u64), Event>,
-    order: u64,
+    network: Network,
     pub(crate) mood: Mood,
     /// Takes nothing from the links: their room runs out.
     pub(crate) is_stalled: bool,
@@ -93,8 +67,7 @@ impl Broker {
             metrics,
             lines: (0..scene.plan.lines).map(|_| Line::default()).collect(),
             serial: 0,
-            wire: BTreeMap::new(),
-            order: 0,
+            network: Network::default(),
             mood: Mood::Mixed,
             is_stalled: false,
             flag: Arc::default(),
@@ -154,13 +127,8 @@ impl Broker {
         }
     }
 
-    fn push(&mut self, at: Nanos, event: Event) {
-        self.order += 1;
-        self.wire.insert((at, self.order), event);
-    }
-
     fn due(&self) -> Nanos {
-        let first = self.wire.keys().next().map_or(Nanos::NEVER, |(at, _)| *at);
+        let first = self.network.due();
         first.min(self.held_due).min(self.desk.due())
     }
 
@@ -216,11 +184,8 @@ impl Broker {
 
     fn receive(&mut self, scene: &mut Scene, now: Nanos) -> Checked<usize> {
         let mut done = 0;
-        while let Some(entry) = self.wire.first_entry()
-            && entry.key().0 <= now
-        {
+        while let Some(event) = self.network.pop(now) {
             done += 1;
-            let event = entry.remove();
             self.happen(event, scene, now)?;
         }
         for line in 0..self.lines.len() {
@@ -275,35 +240,40 @@ impl Broker {
         let at = fate.reply_at(now, deadline, self.mood, rng);
         if route.kind == RouteKind::Publish {
             if fate.is_seen(route.kind) {
-                self.push(at, Event::Confirmed(serial, token));
+                self.network.push(at, Event::Confirmed(serial, token));
             }
             return Ok(());
         }
         match fate {
             Fate::Silence | Fate::Dropped => {}
-            Fate::NoResponders => self.push(at, Event::Reply(serial, token, fate::no_responders())),
+            Fate::NoResponders => self
+                .network
+                .push(at, Event::Reply(serial, token, fate::no_responders())),
             Fate::Misaddressed => {
                 let other = scene.ledger.stale(rng.usize(..)).filter(|_| rng.bool());
                 let forged = Token::new(token.worker(), token.place(), rng.u32(..) | 1 << 31);
                 let other = other.unwrap_or(forged);
                 if other != token && !scene.ledger.is_open(other) {
                     let answer = fate::answer(fate, route, &payload, rng);
-                    self.push(at, Event::Reply(serial, other, answer));
+                    self.network.push(at, Event::Reply(serial, other, answer));
                 }
             }
             Fate::Acknowledged => {
                 if route.kind == RouteKind::Request {
-                    self.push(now, Event::Reply(serial, token, fate::ack(&payload)));
+                    self.network
+                        .push(now, Event::Reply(serial, token, fate::ack(&payload)));
                 }
                 let answer = fate::answer(fate, route, &payload, rng);
-                self.push(at, Event::Reply(serial, token, answer));
+                self.network.push(at, Event::Reply(serial, token, answer));
             }
             _ => {
                 let answer = fate::answer(fate, route, &payload, rng);
-                self.push(at, Event::Reply(serial, token, answer.clone()));
+                self.network
+                    .push(at, Event::Reply(serial, token, answer.clone()));
                 if fate == Fate::Duplicate {
                     let again = fate.reply_at(at, deadline, self.mood, rng);
-                    self.push(again, Event::Reply(serial, token, answer));
+                    self.network
+                        .push(again, Event::Reply(serial, token, answer));
                 }
             }
         }
@@ -318,19 +288,9 @@ impl Broker {
             let route = routes.get(usize::from(shipped.route));
             route.map_or(RouteKind::Request, |route| route.kind)
         };
-        let on_it = |event: &Event| match event {
-            Event::Arrival(shipped, _) => shipped.serial == serial,
-            Event::Reply(on, ..) | Event::Confirmed(on, _) => *on == serial,
-        };
-        let keys: Vec<_> = self
-            .wire
-            .iter()
-            .filter(|(_, event)| on_it(event))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in keys {
-            match self.wire.remove(&key) {
-                Some(Event::Arrival(shipped, fate))
+        for event in self.network.cut(serial) {
+            match event {
+                Event::Arrival(shipped, fate)
                     if fate.is_seen(kind(&shipped)) && scene.rng.bool() =>
                 {
                     scene.ledger.seen(shipped.token)?;
@@ -338,7 +298,7 @@ impl Broker {
                         .trace
                         .note(format_args!("seen {:#x} and lost", shipped.token.bits()));
                 }
-                Some(Event::Reply(_, token, message)) if scene.rng.bool() => {
+                Event::Reply(_, token, message) if scene.rng.bool() => {
                     self.desk.message(token, message, now);
                 }
                 _ => {}
@@ -379,13 +339,13 @@ impl Broker {
                 self.send_or_hold(Held::new(request, now), scene, now);
             }
         }
-        self.expire_held(now);
+        self.expire_held(scene.plan.fail_fast, now);
         done
     }
 
-    fn expire_held(&mut self, now: Nanos) {
+    fn expire_held(&mut self, fail_fast: Duration, now: Nanos) {
         let is_up = self.lines.iter().any(|line| line.serial.is_some());
-        let fail_fast = (!is_up).then_some(FAIL_FAST);
+        let fail_fast = (!is_up).then_some(fail_fast);
         let Self { lines, desk, .. } = self;
         self.held_due = lines.iter_mut().fold(Nanos::NEVER, |next, line| {
             let due = line
@@ -454,7 +414,8 @@ impl Broker {
             deadline: held.request.deadline,
         };
         let way = Duration::from_micros(scene.rng.u64(..200));
-        self.push(now.after(way), Event::Arrival(shipped, fate));
+        self.network
+            .push(now.after(way), Event::Arrival(shipped, fate));
         self.desk.sent(held, serial);
         Ok(())
     }

@@ -8,7 +8,8 @@ use ipc_gateway::worker::mailbox::Notice;
 use ipc_ringbuf::error::EndReason;
 use ipc_ringbuf::{Code, Outcome};
 
-use super::guest::{Ask, Stage};
+use super::ask::Ask;
+use super::guest::Stage;
 use super::oracle::Situation;
 use super::room::{Phase, Room, Sent};
 use super::scene::Scene;
@@ -221,9 +222,9 @@ impl Room {
                         self.model.abandoned += scene.ledger.close(self.number, session);
                     } else {
                         let told = self.model.ended.remove(&session);
-                        // Being unread, it may have ended by itself before it was told to.
+                        // It may have ended by itself just before it was made to.
                         let agrees = told == Some(reason)
-                            || (told.is_some() && !is_honest && self.unsettled > 0);
+                            || (told.is_some() && !is_honest && fault.is_some());
                         ensure(agrees, Invariant::Isolation, || {
                             format!("session {session} ended with {reason}, not {told:?}")
                         })?;

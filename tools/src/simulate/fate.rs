@@ -9,7 +9,8 @@ use fastrand::Rng;
 use ipc_gateway::clock::Nanos;
 use ipc_gateway::route::{ReplyContract, Route, RouteKind};
 
-use super::guest::{ANSWER, Ask};
+use super::ask::Ask;
+use super::guest::ANSWER;
 
 /// How the other side feels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! A client of the simulated gateway, and what can be seen of its session from outside.
 
-use core::time::Duration;
 use std::collections::VecDeque;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
@@ -12,8 +11,9 @@ use ipc_ringbuf::layout::{Line, Ring};
 use ipc_ringbuf::primitive::Ordering;
 use ipc_ringbuf::region::{Region, RingView};
 use ipc_ringbuf::spsc::RingMemory as _;
-use ipc_ringbuf::{Client, Code, Request, SubmitError, doorbell, headers};
+use ipc_ringbuf::{Client, Code, Request, SubmitError, doorbell};
 
+use super::ask::Ask;
 use super::ledger::{Asked, Ledger, State};
 use super::violation::{Checked, Invariant, broken, ensure};
 
@@ -352,86 +352,4 @@ fn check_taken(id: u32, mark: u64, code: Code, payload: &[u8], ledger: &Ledger) 
     ensure(own, Invariant::AnsweredSeen, || {
         format!("client {id} took {code} for {mark} with the reply of another: {payload:?}")
     })
-}
-
-/// What a client will ask for.
-#[derive(Clone, Debug)]
-pub(crate) struct Ask {
-    pub(crate) route: u16,
-    /// Bytes of payload; at least [`Ask::LEAST`] are written.
-    pub(crate) bytes: usize,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) key: Option<String>,
-    pub(crate) header: Option<(&'static str, &'static str)>,
-    pub(crate) header_fault: Option<Code>,
-}
-
-impl Ask {
-    /// Bytes that say whose request it is.
-    pub(crate) const LEAST: usize = 12;
-
-    /// A short request to the plain route.
-    pub(crate) const fn plain(timeout: Duration) -> Self {
-        Self {
-            route: 0,
-            bytes: Self::LEAST,
-            timeout: Some(timeout),
-            key: None,
-            header: None,
-            header_fault: None,
-        }
-    }
-
-    /// Mark and session, and then bytes that depend on the mark.
-    fn payload(&self, mark: u64, session: u32) -> Vec<u8> {
-        let mut payload = mark.to_le_bytes().to_vec();
-        payload.extend_from_slice(&session.to_le_bytes());
-        let mut filler = Rng::with_seed(mark);
-        payload.extend((Self::LEAST..self.bytes).map(|_| filler.u8(..)));
-        payload
-    }
-
-    /// The mark that a payload begins with.
-    pub(crate) fn mark_of(payload: &[u8]) -> Option<u64> {
-        payload
-            .first_chunk()
-            .map(|bytes| u64::from_le_bytes(*bytes))
-    }
-
-    fn timeout_ns(&self) -> u64 {
-        let nanos = |timeout: Duration| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-        self.timeout.map_or(0, |timeout| nanos(timeout).max(1))
-    }
-
-    /// The headers in the order of [`request`](Self::request).
-    fn encoded(&self) -> Vec<u8> {
-        let mut block = Vec::new();
-        // Only headers that the client library takes are chosen.
-        if let Some((name, value)) = self.header {
-            let _ = headers::encode(name, value, &mut block);
-        }
-        if let Some(key) = &self.key {
-            let _ = headers::encode("idempotency_key", key, &mut block);
-        }
-        block
-    }
-
-    /// Bytes of the headers.
-    pub(crate) fn header_bytes(&self) -> usize {
-        self.encoded().len()
-    }
-
-    fn request(&self, mark: u64) -> Request<'static> {
-        let mut request = Request::to(self.route).user_data(mark);
-        if let Some((name, value)) = self.header {
-            request = request.header(name, value);
-        }
-        if let Some(key) = &self.key {
-            request = request.idempotency_key(key);
-        }
-        match self.timeout {
-            Some(timeout) => request.timeout(timeout),
-            None => request,
-        }
-    }
 }

@@ -8,7 +8,8 @@ use ipc_gateway::worker::mailbox::Mail;
 use ipc_ringbuf::error::EndReason;
 use ipc_ringbuf::{Client, Code};
 
-use super::guest::{Ask, Guest, Nature, Stage};
+use super::ask::Ask;
+use super::guest::{Guest, Nature, Stage};
 use super::hostile;
 use super::ledger::State;
 use super::plan::{MAX_PAYLOAD, MAX_TIMEOUT};

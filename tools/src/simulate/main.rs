@@ -17,12 +17,13 @@
 //! | `steps`, `heal` | what can happen; what must be possible afterwards |
 //! | `room`, `cycle` | a worker, and what must hold after each of its cycles |
 //! | `tap`, `clock`, `joined` | a watched link, a hand clock, both ends of a session |
-//! | `guest`, `hostile` | clients |
-//! | `broker`, `fate` | NATS and the Router |
+//! | `guest`, `ask`, `hostile` | clients, what they ask for, what they should not do |
+//! | `broker`, `network`, `fate` | NATS and the Router |
 //! | `ledger`, `oracle` | what was asked and what has become of it; what must become of it |
 //! | `violation`, `tally`, `trace` | what is reported |
 
 mod args;
+mod ask;
 mod broker;
 mod clock;
 mod cycle;
@@ -32,6 +33,7 @@ mod heal;
 mod hostile;
 mod joined;
 mod ledger;
+mod network;
 mod oracle;
 mod plan;
 mod progress;

@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) mailbox: usize,
     /// Connections to the broker.
     pub(crate) lines: usize,
+    /// Longest wait for a connection.
+    pub(crate) fail_fast: Duration,
     /// Of eight new clients, how many are hostile.
     pub(crate) hostile_in_eight: u8,
     /// Whether replies are put into the workers' queues past the desk.
@@ -59,6 +61,7 @@ impl Plan {
             held: rng.usize(1..=16),
             mailbox: rng.usize(1..=3),
             lines: rng.usize(1..=2),
+            fail_fast: Duration::from_millis(rng.u64(1..=100)),
             hostile_in_eight: if rng.bool() { rng.u8(1..=4) } else { 0 },
             injects: rng.bool(),
             first_generation: if rng.u8(..4) == 0 {

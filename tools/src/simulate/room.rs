@@ -194,6 +194,8 @@ impl Room {
         if self.is_asleep {
             let is_called = sys::is_readable(self.worker.bell()) || self.worker.next_due() <= now;
             if !is_called {
+                // What it said before may have been left unread.
+                self.read_notices(scene)?;
                 return self.check_sleep(scene, now);
             }
             self.is_asleep = false;

@@ -12,8 +12,9 @@ use ipc_gateway::worker::mailbox::NewSession;
 use ipc_ringbuf::Code;
 use ipc_ringbuf::sys::BellPage;
 
+use super::ask::Ask;
 use super::clock::Hand;
-use super::guest::{Ask, Guest, Nature, Stage};
+use super::guest::{Guest, Nature, Stage};
 use super::joined::Joined;
 use super::ledger::Ledger;
 use super::plan::{self, MAX_PAYLOAD, Plan};

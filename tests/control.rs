@@ -12,6 +12,7 @@ use ipc_ringbuf::{
 
 use crate::support::admin::{get, metric};
 use crate::support::gateway::{Gateway, attach, connected, connected_as, start, start_configured};
+use crate::support::raw::RawClient;
 use crate::support::router::Router;
 use crate::support::server::Server;
 use crate::support::{SOON, decide, eventually, signal};
@@ -265,6 +266,29 @@ fn the_gateway_takes_so_many_sessions_and_not_one_more() {
         let answer = client.call(Request::to("decide").payload(b"x")).unwrap();
         assert_eq!(answer.code(), Code::Ok);
     }
+}
+
+#[test]
+fn a_client_that_speaks_out_of_turn_is_told_so() {
+    let gateway = start(&["--upstream", "loopback"]);
+    let words: [&[u8]; 3] = [b"x", b"more than one byte", &[0; 4096]];
+    for (spoken, words) in (1..).zip(words) {
+        let raw = RawClient::attach(&gateway.socket, 64);
+        raw.speak(words);
+        let mut reason = None;
+        eventually("it is told", || {
+            reason = raw.ended();
+            reason.is_some()
+        });
+        assert_eq!(reason, Some(EndReason::Protocol));
+        let ended = |reason| metric(&gateway, "ipcgw_sessions_ended_total", reason);
+        assert_eq!((ended("PROTOCOL"), ended("DETACHED")), (spoken, 0));
+    }
+    // One that closes has detached.
+    drop(RawClient::attach(&gateway.socket, 64));
+    eventually("it has detached", || {
+        metric(&gateway, "ipcgw_sessions_ended_total", "DETACHED") == 1
+    });
 }
 
 #[test]

@@ -116,8 +116,8 @@ async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: &Peer) -> Res
     let by_socket = tokio::task::spawn_local({
         let room = Rc::clone(room);
         async move {
-            let _gone = watched.readable().await;
-            room.borrow_mut().detach(id, EndReason::Detached);
+            let reason = farewell_of(&watched).await;
+            room.borrow_mut().detach(id, reason);
         }
     });
     let by_process = tokio::task::spawn_local({
@@ -132,6 +132,25 @@ async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: &Peer) -> Res
     });
     room.borrow_mut().watch(id, vec![by_socket, by_process]);
     Ok(())
+}
+
+/// Waits until a client closes its socket, or says something, for which there is no reason.
+async fn farewell_of(watched: &AsyncFd<OwnedFd>) -> EndReason {
+    loop {
+        let Ok(mut ready) = watched.readable().await else {
+            return EndReason::Detached;
+        };
+        match sys::receive_plain(watched.get_ref().as_fd(), &mut [0; 1]) {
+            Ok(None) => return EndReason::Detached,
+            Ok(Some(_)) => return EndReason::Protocol,
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => ready.clear_ready(),
+                // More than a byte, or descriptors.
+                io::ErrorKind::InvalidData => return EndReason::Protocol,
+                _ => return EndReason::Detached,
+            },
+        }
+    }
 }
 
 /// Reads a packet; none if none has come.

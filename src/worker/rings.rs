@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use crate::clock::Nanos;
 
-/// Most rings in vain that are saved up for. A client that rings for each submission needs none:
-/// its rings can only come together, and late.
-const CREDIT: u32 = 1024;
+/// Most rings in vain that are saved up for. A client that rings after each submission needs one or
+/// two: a ring can come after its submission was taken, but not after the next one.
+const CREDIT: u32 = 64;
 /// How long a session is not listened to.
 pub const DEAF_FOR: Duration = Duration::from_secs(1);
 /// How often the worker looks at a session that it does not listen to.

@@ -4,6 +4,7 @@
 //! | module | faults |
 //! |---|---|
 //! | `attach` | 1 to 7: the control socket and attaching |
+//! | `hostile` | 9 and 14: wakes, scribbling and holes beside honest work |
 //! | `memory` | 8, 10, 11 and 16: the memory, its cursors and its lengths |
 //! | `races` | 13 and 15: what changes, or is used again, on its way |
 //! | `torn` | 12: submissions that are never finished |
@@ -22,6 +23,7 @@ mod auth;
 mod content;
 mod everything;
 mod host;
+mod hostile;
 mod lifecycle;
 mod memory;
 mod overload;

@@ -1,6 +1,6 @@
 //! `hostile-client` of `tools/` as a process.
 
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
@@ -23,7 +23,33 @@ pub(crate) fn seconds() -> u64 {
 impl Hostile {
     /// Starts one with these kinds of attack, or all of them.
     pub(crate) fn start(gateway: &Gateway, seconds: u64, seed: u64, only: &[&str]) -> Self {
-        let mut command = tool::command("hostile-client");
+        Self::run(
+            tool::command("hostile-client"),
+            gateway,
+            seconds,
+            seed,
+            only,
+        )
+    }
+
+    /// Starts one at the lowest priority.
+    pub(crate) fn background(gateway: &Gateway, seconds: u64, seed: u64) -> Self {
+        Self::run(
+            tool::background("hostile-client"),
+            gateway,
+            seconds,
+            seed,
+            &[],
+        )
+    }
+
+    fn run(
+        mut command: Command,
+        gateway: &Gateway,
+        seconds: u64,
+        seed: u64,
+        only: &[&str],
+    ) -> Self {
         command.arg("--socket").arg(&gateway.socket);
         command.args(["--seconds", &seconds.to_string()]);
         command.args(["--seed", &seed.to_string()]);
@@ -58,7 +84,6 @@ impl Deeds {
     }
 
     /// Sessions that ended for this reason.
-    #[expect(dead_code, reason = "for fault 14")]
     pub(crate) fn ends(&self, reason: &str) -> u64 {
         self.0["ends"][reason].as_u64().unwrap_or(0)
     }

@@ -101,7 +101,6 @@ impl Report {
     }
 
     /// A latency in microseconds, from the moment at which the request was due: `p50`, `p99`, ...
-    #[expect(dead_code, reason = "for faults 9 and 14")]
     pub(crate) fn latency(&self, quantile: &str) -> u64 {
         self.0["latency_us"][quantile].as_u64().unwrap()
     }

@@ -108,6 +108,11 @@ impl RawClient {
         self.memfd.write_all_at(body, self.body_at(block)).unwrap();
     }
 
+    /// Says something on the control socket.
+    pub(crate) fn speak(&self, words: &[u8]) {
+        sys::send_packet(self.socket.as_fd(), words, &[]).unwrap();
+    }
+
     /// Rings the gateway.
     pub(crate) fn ring_gateway(&self) {
         sys::ring_eventfd(self.eventfd.as_fd());

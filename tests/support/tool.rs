@@ -9,6 +9,14 @@ pub(crate) fn command(name: &str) -> Command {
     Command::new(directory().join(name))
 }
 
+/// The same at the lowest priority: what it takes from others it takes through the gateway, and not
+/// by running in their stead.
+pub(crate) fn background(name: &str) -> Command {
+    let mut command = Command::new("nice");
+    command.args(["-n", "19"]).arg(directory().join(name));
+    command
+}
+
 /// Builds the programs where this test's own gateway was built, in the same profile.
 fn directory() -> &'static Path {
     static BUILT: OnceLock<&'static Path> = OnceLock::new();

@@ -44,11 +44,7 @@ pub(crate) fn eventfd(session: &mut Session, rng: &mut Rng, counts: &mut Counts)
         counts.eventfds_filled += 1;
     }
     fcntl(eventfd, FcntlArg::F_SETFL(OFlag::empty())).ok();
-    // Work that is not rung for; another's ring or the clock finds it.
     session.take(counts);
-    for _ in 0..8 {
-        session.submit(rng, counts);
-    }
     fcntl(
         session.eventfd.as_fd(),
         FcntlArg::F_SETFL(OFlag::O_NONBLOCK),

@@ -29,6 +29,8 @@ use session::{Session, Unattached};
 
 /// Longest time with one session.
 const TURN: Duration = Duration::from_millis(60);
+/// Shortest time from one session to the next: attaching without end is another fault.
+const PACE: Duration = Duration::from_millis(5);
 /// After so many failures to reach the gateway in a row there is none.
 const UNREACHABLE: u32 = 50;
 
@@ -90,7 +92,12 @@ fn main() -> ExitCode {
         let Some(kind) = rng.choice(&kinds) else {
             break;
         };
-        match turn(*kind, &args, &mut rng, &mut counts) {
+        let begun = Instant::now();
+        let turn = turn(*kind, &args, &mut rng, &mut counts);
+        while let Some(left) = PACE.checked_sub(begun.elapsed()) {
+            std::thread::park_timeout(left);
+        }
+        match turn {
             Ok(()) => failures = 0,
             Err(Unattached::Refused(reason)) => {
                 failures = 0;

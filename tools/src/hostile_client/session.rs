@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use ipc_ringbuf::EndReason;
@@ -20,6 +20,8 @@ use crate::counts::Counts;
 
 /// Longest wait for an answer to a greeting.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Least time between two batches of requests.
+const PAUSE: Duration = Duration::from_millis(8);
 /// Most descriptors that the kernel passes in one packet.
 pub(crate) const MOST_FDS: usize = 253;
 /// A request that the Router answers.
@@ -51,6 +53,7 @@ pub(crate) struct Session {
     submissions: Producer<RingView>,
     completions: Consumer<RingView>,
     free: Vec<u32>,
+    filled: Option<Instant>,
     ended: Option<&'static str>,
 }
 
@@ -101,6 +104,7 @@ impl Session {
             page,
             eventfd,
             socket,
+            filled: None,
             ended: None,
         })
     }
@@ -141,7 +145,7 @@ impl Session {
     }
 
     /// Submits one request in good form, if a block is free.
-    pub(crate) fn submit(&mut self, rng: &mut Rng, counts: &mut Counts) -> Option<u32> {
+    fn submit(&mut self, rng: &mut Rng, counts: &mut Counts) -> Option<u32> {
         let block = self.free.pop()?;
         let sqe = self.sqe(rng);
         let at = self.layout.block_at(block)? + DESCRIPTOR_BYTES as u64;
@@ -155,11 +159,15 @@ impl Session {
         Some(block)
     }
 
-    /// Submits as many as blocks are free, up to 64.
+    /// Submits a few, as many as blocks are free, unless it just has. A flood of requests is another
+    /// fault than those that are tried here.
     pub(crate) fn fill(&mut self, rng: &mut Rng, counts: &mut Counts) {
-        for _ in 0..64 {
-            if self.submit(rng, counts).is_none() {
-                break;
+        if self.filled.is_none_or(|filled| filled.elapsed() >= PAUSE) {
+            self.filled = Some(Instant::now());
+            for _ in 0..8 {
+                if self.submit(rng, counts).is_none() {
+                    break;
+                }
             }
         }
         self.submissions.publish();

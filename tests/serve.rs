@@ -40,7 +40,7 @@ fn second_gateway_on_a_socket_is_told_so() {
         .args(["--upstream", "loopback"])
         .spawn()
         .unwrap();
-    assert_eq!(second.wait().unwrap().code(), Some(73));
+    assert_eq!(second.wait().unwrap().code(), Some(78));
     let mut said = String::new();
     second
         .stderr

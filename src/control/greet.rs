@@ -106,11 +106,14 @@ async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: &Peer) -> Res
     }
     let bytes = hello.ok_or_else(|| refusal(EndReason::Protocol, "no hello"))?;
     let hello = packet.get(..bytes).unwrap_or_default();
-    let pidfd = getsockopt(client, sockopt::PeerPidfd).map_err(|error| os(error.into()))?;
-    // It was let in when there were enough, but others may have been faster since.
-    if limits::is_scarce(pidfd.as_fd()) {
-        return Err(scarce());
-    }
+    let pidfd = match getsockopt(client, sockopt::PeerPidfd) {
+        // It was let in when there were enough, but others may have been faster since.
+        Ok(pidfd) if limits::is_scarce(pidfd.as_fd()) => return Err(scarce()),
+        Ok(pidfd) => Some(pidfd),
+        // Before Linux 6.5 only the socket tells.
+        Err(Errno::ENOPROTOOPT) => None,
+        Err(error) => return Err(os(error.into())),
+    };
     let id = room.borrow_mut().attach(hello, peer, client)?;
     // From here on anything that is readable ends the session: bytes are not of the protocol.
     let by_socket = tokio::task::spawn_local({
@@ -123,9 +126,9 @@ async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: &Peer) -> Res
     let by_process = tokio::task::spawn_local({
         let room = Rc::clone(room);
         async move {
-            match sys::watch_readable(pidfd) {
-                Ok(pidfd) => drop(pidfd.readable().await),
-                Err(_) => std::future::pending().await,
+            match pidfd.map(sys::watch_readable) {
+                Some(Ok(pidfd)) => drop(pidfd.readable().await),
+                _ => std::future::pending().await,
             }
             room.borrow_mut().detach(id, EndReason::PeerDied);
         }

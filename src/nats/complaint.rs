@@ -74,6 +74,7 @@ impl Requester {
                 let mut its = connections.find(|connection| connection.serial() == serial);
                 if let Some(connection) = its.as_mut().filter(|it| it.listens_on(subject)) {
                     connection.has_ended = true;
+                    connection.complaint = Some(error.to_string());
                 }
             }
             Complaint::Permission => metrics.errors_permission.increment(),

@@ -49,6 +49,8 @@ pub(super) struct Connection {
     pub(super) is_lame: bool,
     /// Whether it is known to be gone.
     pub(super) has_ended: bool,
+    /// Why it was given up, if the server has said so.
+    pub(super) complaint: Option<String>,
 }
 
 impl core::fmt::Debug for Connection {
@@ -80,6 +82,7 @@ impl Connection {
             since: Nanos(0),
             is_lame: false,
             has_ended: false,
+            complaint: None,
         }
     }
 

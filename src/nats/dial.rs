@@ -8,11 +8,13 @@
 
 use core::time::Duration;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_nats::connection::State;
-use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError};
-use tokio::sync::mpsc::UnboundedSender;
+use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError, Subject};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::complaint::Complaint;
 use super::connection::Connection;
@@ -111,23 +113,32 @@ impl Dial {
         });
     }
 
-    async fn connect(self) -> Result<Connection, Failure> {
-        let deaf = Arc::new(Mutex::new(false));
-        let options = self.options(&deaf).await?;
+    async fn connect(mut self) -> Result<Connection, Failure> {
+        let (heard, mut complaints) = unbounded_channel();
+        let inbox = self.inbox.wildcard();
+        let first_marker = self.inbox.marker(0);
+        let own = (inbox.clone(), first_marker.clone());
+        let options = self.options(own, heard).await?;
         let connected = options.connect(&self.url).await;
         let client = connected.map_err(|error| refused(&error, &self.settings.auth))?;
         client.set_server_pool(NOWHERE).await?;
-        let inbox = self.inbox.wildcard();
-        let messages = client.subscribe(inbox.clone()).await?;
+        let mut messages = client.subscribe(inbox.clone()).await?;
         let statuses = match &self.settings.backpressure.subject {
             None => None,
             Some(subject) => Some(client.subscribe(subject.clone()).await?),
         };
+        // Something has to come back before the inbox can be relied on: a marker, or the complaint
+        // that this user may not publish it, which only routes of kind `publish` need.
+        client.publish(first_marker, Bytes::new()).await?;
         client.flush().await?;
-        // The server's complaints came before the answer to the flush; the task that hears of them
-        // has been woken before this one.
-        tokio::task::yield_now().await;
-        if *deaf.lock().unwrap_or_else(PoisonError::into_inner) {
+        let complaint = tokio::select! {
+            marker = messages.next() => {
+                marker.ok_or("connection lost at once")?;
+                None
+            }
+            complaint = complaints.recv() => complaint,
+        };
+        if complaint == Some(Heard::NoInbox) {
             return Err(Failure {
                 text: format!("the server does not let this user subscribe to {inbox}"),
                 cause: Cause::Authorization,
@@ -145,11 +156,14 @@ impl Dial {
         ))
     }
 
-    /// `deaf` becomes true when the server refuses the inbox.
-    async fn options(&self, deaf: &Arc<Mutex<bool>>) -> Result<ConnectOptions, String> {
+    /// `own` are the inbox and its first marker; complaints about them are told to `heard`.
+    async fn options(
+        &self,
+        own: (String, Subject),
+        heard: UnboundedSender<Heard>,
+    ) -> Result<ConnectOptions, String> {
         let settings = &self.settings;
         let (serial, notices) = (self.serial, self.notices.clone());
-        let (inbox, deaf) = (self.inbox.wildcard(), Arc::clone(deaf));
         let mut options = ConnectOptions::new()
             .name(&settings.name)
             .connection_timeout(settings.connect_timeout)
@@ -163,12 +177,14 @@ impl Dial {
             .max_reconnects(1)
             .reconnect_delay_callback(|_| Duration::ZERO)
             .event_callback(move |event| {
-                if let Event::ServerError(error) = &event
-                    && Complaint::of(error) == Complaint::Subscription(&inbox)
-                {
-                    *deaf.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                let about_us = Heard::of(&event, &own);
+                if let Some(complaint) = about_us {
+                    // Nobody listens any more once the attempt has ended.
+                    heard.send(complaint).ok();
                 }
-                if let Some(notice) = notice(serial, event) {
+                if about_us != Some(Heard::NoMarker)
+                    && let Some(notice) = notice(serial, event)
+                {
                     drop(notices.send(notice));
                 }
                 core::future::ready(())
@@ -184,6 +200,28 @@ impl Dial {
             options = options.add_client_certificate(cert.clone(), key.clone());
         }
         sign_in(options, &settings.auth).await
+    }
+}
+
+/// What a server complains about while a connection is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// The inbox is refused.
+    NoInbox,
+    /// Publishing to it is.
+    NoMarker,
+}
+
+impl Heard {
+    fn of(event: &Event, (inbox, marker): &(String, Subject)) -> Option<Self> {
+        let Event::ServerError(error) = event else {
+            return None;
+        };
+        match Complaint::of(error) {
+            Complaint::Subscription(subject) if subject == inbox => Some(Self::NoInbox),
+            Complaint::Publish(subject) if subject == marker.as_str() => Some(Self::NoMarker),
+            _ => None,
+        }
     }
 }
 

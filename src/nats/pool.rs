@@ -280,9 +280,10 @@ impl Pool {
         line.retry_at = now.after(self.backoff.wait(line.attempt));
         line.attempt = line.attempt.saturating_add(1);
         self.metrics.disconnects.increment();
-        tracing::warn!("lost a connection to NATS");
-        self.health
-            .set_last_error("a connection to NATS was lost".to_owned());
+        let reason = connection.complaint.as_deref();
+        let reason = reason.unwrap_or("a connection to NATS was lost");
+        tracing::warn!(reason, "lost a connection to NATS");
+        self.health.set_last_error(reason.to_owned());
         self.publish_state();
         Some(connection)
     }

@@ -1,4 +1,4 @@
-//! A NATS server that takes every request and answers none.
+//! A NATS server that takes every request and answers none but a connection's question to itself.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -62,8 +62,17 @@ fn converse(mut stream: TcpStream, port: u16, count: &Count) -> Option<()> {
         // Only whole lines are looked at; every payload ends with one.
         let whole = text.rfind('\n').map_or(0, |at| at + 1);
         let lines: String = text.drain(..whole).collect();
-        for _ in lines.lines().filter(|line| *line == "PING") {
-            stream.write_all(b"PONG\r\n").ok()?;
+        for line in lines.lines() {
+            let mut words = line.split(' ');
+            match (words.next(), words.next(), words.next()) {
+                (Some("PING"), ..) => stream.write_all(b"PONG\r\n").ok()?,
+                // A new connection looks whether its inbox, its first subscription, is one.
+                (Some("PUB"), Some(subject), Some("0")) if subject.starts_with("_INBOX.") => {
+                    let marker = format!("MSG {subject} 1 0\r\n\r\n");
+                    stream.write_all(marker.as_bytes()).ok()?;
+                }
+                _ => {}
+            }
         }
         *count.requests.lock().unwrap() += lines.matches(MARK).count();
         count.grown.notify_all();

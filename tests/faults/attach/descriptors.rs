@@ -77,7 +77,7 @@ fn idle_share(gateway: &Gateway) -> f64 {
 }
 
 #[test]
-fn f05_without_descriptors_attaches_are_refused_and_everything_else_goes_on() {
+fn f05_without_descriptors_or_memory_attaches_are_refused_and_everything_else_goes_on() {
     let mut server = Server::start();
     let router = Router::start(&server, &[]);
     let url = server.url();
@@ -126,6 +126,7 @@ fn f05_without_descriptors_attaches_are_refused_and_everything_else_goes_on() {
     });
     work(&mut clients);
     nothing_left_at_all(&gateway, &mut clients, &work);
+    no_memory_for_a_region();
     clients.pop();
     eventually("there is room again", || {
         ClientBuilder::new()
@@ -133,6 +134,41 @@ fn f05_without_descriptors_attaches_are_refused_and_everything_else_goes_on() {
             .connect()
             .is_ok()
     });
+}
+
+/// A gateway without address space for a large region refuses it, and nobody else notices.
+fn no_memory_for_a_region() {
+    let gateway = start(&LOOPBACK);
+    let mut good = attach(&gateway);
+    let before = gateway.descriptors();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmSize:"));
+    let kib: u64 = line
+        .unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    let limit = format!("--as={}", kib * 1024 + (32 << 20));
+    let pid = format!("--pid={}", gateway.pid());
+    let limited = Command::new("prlimit").args([pid, limit]).status();
+    assert!(limited.unwrap().success());
+    let large = ClientBuilder::new().entries(1024).message_size(64 * 1024);
+    let refused = large.socket(&gateway.socket).connect().unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            AttachError::Refused {
+                reason: EndReason::Overloaded,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    echoes(&mut good);
+    echoes(&mut attach(&gateway));
+    back_to(&gateway, before);
 }
 
 /// Lowers the limit below what is in use: not even accepting is possible.

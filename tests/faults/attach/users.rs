@@ -18,6 +18,8 @@ fn f01_who_may_attach_is_decided_by_who_connected_before_anything_is_made() {
     let other = sys::own_uid() + 1;
     let config = format!("[[policy]]\nuids = [{other}]\n");
     let gateway = start_configured(&config, &LOOPBACK);
+    // It has all that it needs when it answers.
+    assert_eq!(get(&gateway, "/livez").0, 200);
     let before = gateway.descriptors();
     for _ in 0..100 {
         // No hello was sent: the gateway cannot know what region to make.

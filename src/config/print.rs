@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use super::resolve::Config;
 use super::units::{show_duration, show_size};
-use crate::route::{Access, Route};
+use crate::route::{Access, BreakerPolicy, Route};
 use crate::settings::{NatsAuth, NatsSettings, Policy, Quota};
 
 /// What is printed in place of a secret.
@@ -163,7 +163,22 @@ fn route(route: &Route) -> Value {
         insert_ids(&mut section, "allow_uids", uids);
         insert_ids(&mut section, "allow_gids", gids);
     }
+    section.insert("breaker".to_owned(), breaker(&route.breaker));
     section.into()
+}
+
+fn breaker(policy: &BreakerPolicy) -> Value {
+    table([
+        ("enabled", policy.enabled.into()),
+        ("failures_percent", integer(policy.failures_percent)),
+        ("min_failures", integer(policy.min_failures)),
+        ("window", show_duration(policy.window).into()),
+        ("open_time", show_duration(policy.open_time).into()),
+        ("max_open_time", show_duration(policy.max_open_time).into()),
+        ("probes", integer(policy.probes)),
+        ("min_timeout", show_duration(policy.min_timeout).into()),
+    ])
+    .into()
 }
 
 fn policy(policy: &Policy) -> Value {

@@ -157,6 +157,22 @@ pub(super) struct RawRoute {
     pub(super) max_reply: Field<RawSize>,
     pub(super) allow_uids: Field<Vec<Spanned<i64>>>,
     pub(super) allow_gids: Field<Vec<Spanned<i64>>>,
+    #[serde(default)]
+    pub(super) breaker: RawBreaker,
+}
+
+/// `[route.breaker]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawBreaker {
+    pub(super) enabled: Field<bool>,
+    pub(super) failures_percent: Field<i64>,
+    pub(super) min_failures: Field<i64>,
+    pub(super) window: Field<String>,
+    pub(super) open_time: Field<String>,
+    pub(super) max_open_time: Field<String>,
+    pub(super) probes: Field<i64>,
+    pub(super) min_timeout: Field<String>,
 }
 
 /// `kind` of a route.

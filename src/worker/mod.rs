@@ -10,16 +10,20 @@
 //! | `cycle` | the duty cycle |
 //! | `parts` | what a worker is made of |
 //! | `validate` | what may pass |
+//! | `breaker` | keeps requests away from an upstream that answers nobody |
 //! | `sessions` | the table of sessions |
 //! | `in_flight` | the slab of requests on their way |
+//! | `limit` | how many of them there may be |
 //! | `timers` | their deadlines |
 //! | `mailbox` | to and from the control thread |
 //! | `idle` | how to wait |
 //! | `thread` | a thread of its own |
 
+pub mod breaker;
 pub mod cycle;
 pub mod idle;
 pub mod in_flight;
+pub mod limit;
 pub mod mailbox;
 pub mod parts;
 pub mod sessions;

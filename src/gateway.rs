@@ -72,7 +72,7 @@ pub fn run(config: Config, serving: impl FnOnce()) -> Result<Ended, GatewayError
             post,
             page: Arc::clone(&page),
         });
-        let counters = Arc::new(WorkerMetrics::default());
+        let counters = Arc::new(WorkerMetrics::for_routes(routes.len()));
         metrics.push(Arc::clone(&counters));
         let parts = Parts {
             number: u8::try_from(number).unwrap_or(u8::MAX),
@@ -86,6 +86,8 @@ pub fn run(config: Config, serving: impl FnOnce()) -> Result<Ended, GatewayError
             page,
             max_in_flight: settings.max_in_flight,
             burst: settings.burst,
+            max_queue_delay: settings.max_queue_delay,
+            slow_client_timeout: control.slow_client_timeout,
             first_generation: u32::from_ne_bytes(seed),
         };
         let idle = Idle::new(settings.idle, placement.share(number));
@@ -118,6 +120,7 @@ pub fn run(config: Config, serving: impl FnOnce()) -> Result<Ended, GatewayError
         workers: metrics,
         nats: nats.as_ref().map(|nats| Arc::clone(&nats.metrics)),
         control: Arc::new(ControlMetrics::default()),
+        routes: routes.iter().map(|route| route.name.clone()).collect(),
     };
     let health = nats.as_ref().map(|nats| Arc::clone(&nats.health));
     let server = Server {

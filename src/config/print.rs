@@ -64,6 +64,10 @@ impl Config {
             ("max_in_flight", integer(workers.max_in_flight)),
             ("outbound", integer(workers.outbound)),
             ("burst", integer(workers.burst)),
+            (
+                "max_queue_delay",
+                show_duration(workers.max_queue_delay).into(),
+            ),
             ("spin", show_duration(workers.idle.spin).into()),
             ("yields", integer(workers.idle.yields)),
         ]);
@@ -92,6 +96,10 @@ impl Config {
             (
                 "attach_timeout",
                 show_duration(control.attach_timeout).into(),
+            ),
+            (
+                "slow_client_timeout",
+                show_duration(control.slow_client_timeout).into(),
             ),
             ("drain_timeout", show_duration(control.drain_timeout).into()),
         ])

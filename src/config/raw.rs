@@ -85,6 +85,7 @@ pub(super) struct RawWorkers {
     pub(super) max_in_flight: Field<i64>,
     pub(super) outbound: Field<i64>,
     pub(super) burst: Field<i64>,
+    pub(super) max_queue_delay: Field<String>,
     pub(super) spin: Field<String>,
     pub(super) yields: Field<i64>,
 }
@@ -109,6 +110,7 @@ pub(super) struct RawControl {
     pub(super) max_message_size: Field<RawSize>,
     pub(super) quota: RawQuota,
     pub(super) attach_timeout: Field<String>,
+    pub(super) slow_client_timeout: Field<String>,
     pub(super) drain_timeout: Field<String>,
 }
 

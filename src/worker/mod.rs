@@ -10,10 +10,12 @@
 //! | `cycle` | the duty cycle |
 //! | `parts` | what a worker is made of |
 //! | `validate` | what may pass |
+//! | `gate` | what each route lets through: the three below and the Router's word |
 //! | `breaker` | keeps requests away from an upstream that answers nobody |
 //! | `sessions` | the table of sessions |
 //! | `in_flight` | the slab of requests on their way |
 //! | `limit` | how many of them there may be |
+//! | `slow` | clients that take no completions |
 //! | `timers` | their deadlines |
 //! | `mailbox` | to and from the control thread |
 //! | `idle` | how to wait |
@@ -21,12 +23,14 @@
 
 pub mod breaker;
 pub mod cycle;
+pub mod gate;
 pub mod idle;
 pub mod in_flight;
 pub mod limit;
 pub mod mailbox;
 pub mod parts;
 pub mod sessions;
+pub mod slow;
 pub mod thread;
 pub mod timers;
 pub mod validate;

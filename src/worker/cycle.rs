@@ -373,7 +373,8 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                 }
                 Err(verdict) => {
                     self.batch.clear();
-                    reject(session, &submission, verdict, &self.metrics)?;
+                    let waited = submission.sqe.map_or(0, |sqe| ring_wait(&sqe, now));
+                    reject(session, &submission, verdict, waited, &self.metrics)?;
                     if session.completed() == Dirtied::Now {
                         self.dirty.push(seat);
                     }
@@ -650,9 +651,11 @@ fn reject(
     session: &mut Session,
     submission: &Submission,
     verdict: Verdict,
+    ring_wait_ns: u64,
     metrics: &WorkerMetrics,
 ) -> Result<(), PeerMisbehaved> {
     let cqe = Cqe {
+        ring_wait_ns,
         retry_after_ms: verdict.retry_after_ms,
         ..Cqe::bare(submission.user_data, verdict.code)
     };

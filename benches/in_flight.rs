@@ -10,6 +10,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ipc_gateway::bridge::Token;
 use ipc_gateway::clock::Nanos;
+use ipc_gateway::worker::breaker::Pass;
 use ipc_gateway::worker::in_flight::{Entry, InFlight};
 use ipc_gateway::worker::timers::Timers;
 use ipc_ringbuf::Request;
@@ -65,6 +66,8 @@ impl Books {
             seat: 0,
             session: 1,
             block: self.block,
+            route: 0,
+            pass: Pass::default(),
             user_data: self.now.0,
             accepted: self.now,
             ring_wait_ns: 0,

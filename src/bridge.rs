@@ -428,6 +428,11 @@ pub enum Admission {
         /// Milliseconds after which to try again.
         retry_after_ms: u32,
     },
+    /// A closure has run out: some probes first, and everything once one is answered.
+    Probing {
+        /// Which closure: counts from 1.
+        closure: u32,
+    },
 }
 
 /// The admission of every route, written by the side that hears of backpressure and read by the
@@ -448,11 +453,12 @@ impl Admissions {
 
     /// Sets the admission of one route; a number that is no route is ignored.
     pub fn set(&self, route: u16, admission: Admission) {
-        // { retry_after_ms: 32, state: 2 }
+        // { retry_after_ms or closure: 32, state: 2 }
         let word = match admission {
             Admission::Open => 0,
             Admission::Half { retry_after_ms } => (u64::from(retry_after_ms) << 2) | 1,
             Admission::Closed { retry_after_ms } => (u64::from(retry_after_ms) << 2) | 2,
+            Admission::Probing { closure } => (u64::from(closure) << 2) | 3,
         };
         if let Some(slot) = self.words.get(usize::from(route)) {
             slot.store(word, Ordering::Relaxed);
@@ -470,6 +476,9 @@ impl Admissions {
         match word & 3 {
             1 => Admission::Half { retry_after_ms },
             2 => Admission::Closed { retry_after_ms },
+            3 => Admission::Probing {
+                closure: retry_after_ms,
+            },
             _ => Admission::Open,
         }
     }

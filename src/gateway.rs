@@ -78,7 +78,7 @@ pub fn run(
             post,
             page: Arc::clone(&page),
         });
-        let counters = Arc::new(WorkerMetrics::default());
+        let counters = Arc::new(WorkerMetrics::for_routes(routes.len()));
         metrics.push(Arc::clone(&counters));
         let parts = Parts {
             number: u8::try_from(number).unwrap_or(u8::MAX),
@@ -92,6 +92,8 @@ pub fn run(
             page,
             max_in_flight: settings.max_in_flight,
             burst: settings.burst,
+            max_queue_delay: settings.max_queue_delay,
+            slow_client_timeout: control.slow_client_timeout,
             first_generation: u32::from_ne_bytes(seed),
         };
         let idle = Idle::new(settings.idle, placement.share(number));
@@ -129,6 +131,7 @@ pub fn run(
         nats: nats.as_ref().map(|nats| Arc::clone(&nats.metrics)),
         control: Arc::new(ControlMetrics::default()),
         log,
+        routes: routes.iter().map(|route| route.name.clone()).collect(),
     };
     let health = nats.as_ref().map(|nats| Arc::clone(&nats.health));
     let server = Server {

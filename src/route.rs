@@ -151,6 +151,42 @@ impl Access {
     }
 }
 
+/// When the circuit breaker of a route opens, and for how long (`worker::breaker`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerPolicy {
+    /// Whether failures open it.
+    pub enabled: bool,
+    /// Share of failures among what ended in the window, in percent, from which on it opens.
+    pub failures_percent: u8,
+    /// Failures in the window that it takes at least.
+    pub min_failures: u32,
+    /// How far back it looks.
+    pub window: Duration,
+    /// How long it stays open the first time, before jitter.
+    pub open_time: Duration,
+    /// What that time grows to when probes fail.
+    pub max_open_time: Duration,
+    /// Requests that may be on their way while it is half open.
+    pub probes: u32,
+    /// A request that was given less time than this proves nothing by timing out.
+    pub min_timeout: Duration,
+}
+
+impl Default for BreakerPolicy {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            failures_percent: 50,
+            min_failures: 50,
+            window: Duration::from_secs(10),
+            open_time: Duration::from_secs(1),
+            max_open_time: Duration::from_secs(30),
+            probes: 3,
+            min_timeout: Duration::from_millis(200),
+        }
+    }
+}
+
 /// One route, as the configuration says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -172,6 +208,8 @@ pub struct Route {
     pub max_reply: u32,
     /// Who may use it.
     pub access: Access,
+    /// When requests to it are rejected because its upstream is unwell.
+    pub breaker: BreakerPolicy,
 }
 
 impl Route {
@@ -188,6 +226,7 @@ impl Route {
             idempotent: false,
             max_reply: u32::MAX,
             access: Access::Everyone,
+            breaker: BreakerPolicy::default(),
         }
     }
 }

@@ -180,6 +180,8 @@ pub struct WorkerSettings {
     pub outbound: usize,
     /// Most requests taken from one session in one turn.
     pub burst: u32,
+    /// Time that requests may wait in a queue behind the upstream; zero: as long as they like.
+    pub max_queue_delay: Duration,
     /// How to wait.
     pub idle: IdleSettings,
 }
@@ -193,6 +195,7 @@ impl Default for WorkerSettings {
             max_in_flight: 65_536,
             outbound: 8_192,
             burst: 256,
+            max_queue_delay: Duration::from_millis(5),
             idle: IdleSettings::default(),
         }
     }
@@ -262,6 +265,8 @@ pub struct ControlSettings {
     pub overflow_uid: u32,
     /// Time a connected client has to send its hello.
     pub attach_timeout: Duration,
+    /// How long a client may leave its full completion ring alone before its session ends.
+    pub slow_client_timeout: Duration,
     /// Time for requests in flight to finish after the first SIGTERM.
     pub drain_timeout: Duration,
 }

@@ -179,6 +179,22 @@ impl Port {
         self.completions.publish()
     }
 
+    /// Whether the completion ring is full as far as is known: the client has used every block, and
+    /// taken none of the completions.
+    #[inline]
+    #[must_use]
+    pub fn looks_full(&self) -> bool {
+        self.completions.looks_full()
+    }
+
+    /// How many completions, modulo 2^32, the client has taken, if the completion ring is full.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved`] when the client's cursor is impossible.
+    pub fn full_at(&mut self) -> Result<Option<u32>, PeerMisbehaved> {
+        self.completions.full_at()
+    }
+
     /// Wakes the client if it sleeps. Call after [`publish`](Self::publish), once a batch.
     #[inline]
     pub fn ring(&self) -> Rung {

@@ -113,6 +113,23 @@ impl<M: RingMemory> Producer<M> {
         Ok(Ok(()))
     }
 
+    /// Whether the ring is full as far as is known without a look at shared memory; it can have
+    /// been emptied since.
+    #[inline]
+    #[must_use]
+    pub fn looks_full(&self) -> bool {
+        self.tail.wrapping_sub(self.cached_head) == self.memory.capacity()
+    }
+
+    /// How far the consumer has come, if the ring is full. Looks at shared memory.
+    ///
+    /// # Errors
+    /// When the consumer's cursor is impossible.
+    pub fn full_at(&mut self) -> Result<Option<u32>, PeerMisbehaved> {
+        self.refresh()?;
+        Ok(self.looks_full().then_some(self.cached_head))
+    }
+
     /// How many values wait to be published.
     #[inline]
     #[must_use]

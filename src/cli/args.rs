@@ -223,6 +223,16 @@ pub struct BenchArgs {
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub rate: Option<u64>,
 
+    /// Time allowed for each request [default: the route's]. The report then counts what was
+    /// answered OK within it, and says how soon the others were rejected.
+    #[arg(long, value_name = "DURATION", value_parser = timeout)]
+    pub timeout: Option<Duration>,
+
+    /// With --rate: give a request up that is due while the window is full, in place of sending it
+    /// late.
+    #[arg(long, requires = "rate")]
+    pub no_wait: bool,
+
     /// How long to measure.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     pub duration: Duration,

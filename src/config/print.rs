@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use super::resolve::Config;
 use super::units::{show_duration, show_size};
-use crate::route::{Access, Route};
+use crate::route::{Access, BreakerPolicy, Route};
 use crate::settings::{NatsAuth, NatsSettings, Policy, Quota};
 
 /// What is printed in place of a secret.
@@ -62,6 +62,10 @@ impl Config {
             ("max_in_flight", integer(workers.max_in_flight)),
             ("outbound", integer(workers.outbound)),
             ("burst", integer(workers.burst)),
+            (
+                "max_queue_delay",
+                show_duration(workers.max_queue_delay).into(),
+            ),
             ("spin", show_duration(workers.idle.spin).into()),
             ("yields", integer(workers.idle.yields)),
         ]);
@@ -90,6 +94,10 @@ impl Config {
             (
                 "attach_timeout",
                 show_duration(control.attach_timeout).into(),
+            ),
+            (
+                "slow_client_timeout",
+                show_duration(control.slow_client_timeout).into(),
             ),
             ("drain_timeout", show_duration(control.drain_timeout).into()),
         ])
@@ -162,6 +170,7 @@ fn route(route: &Route) -> Value {
         insert_ids(&mut section, "allow_uids", uids);
         insert_ids(&mut section, "allow_gids", gids);
     }
+    section.insert("breaker".to_owned(), breaker(&route.breaker));
     section.into()
 }
 
@@ -170,6 +179,20 @@ fn names(places: &[u16], routes: &[Route]) -> Value {
     let known = places.iter().filter_map(|at| routes.get(usize::from(*at)));
     let names = known.map(|route| Value::from(route.name.as_str()));
     names.collect::<Vec<_>>().into()
+}
+
+fn breaker(policy: &BreakerPolicy) -> Value {
+    table([
+        ("enabled", policy.enabled.into()),
+        ("failures_percent", integer(policy.failures_percent)),
+        ("min_failures", integer(policy.min_failures)),
+        ("window", show_duration(policy.window).into()),
+        ("open_time", show_duration(policy.open_time).into()),
+        ("max_open_time", show_duration(policy.max_open_time).into()),
+        ("probes", integer(policy.probes)),
+        ("min_timeout", show_duration(policy.min_timeout).into()),
+    ])
+    .into()
 }
 
 fn policy(policy: &Policy, routes: &[Route]) -> Value {

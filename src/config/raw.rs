@@ -86,6 +86,7 @@ pub(super) struct RawWorkers {
     pub(super) max_in_flight: Field<i64>,
     pub(super) outbound: Field<i64>,
     pub(super) burst: Field<i64>,
+    pub(super) max_queue_delay: Field<String>,
     pub(super) spin: Field<String>,
     pub(super) yields: Field<i64>,
 }
@@ -110,6 +111,7 @@ pub(super) struct RawControl {
     pub(super) max_message_size: Field<RawSize>,
     pub(super) quota: RawQuota,
     pub(super) attach_timeout: Field<String>,
+    pub(super) slow_client_timeout: Field<String>,
     pub(super) drain_timeout: Field<String>,
 }
 
@@ -160,6 +162,22 @@ pub(super) struct RawRoute {
     pub(super) max_reply: Field<RawSize>,
     pub(super) allow_uids: Field<Vec<Spanned<i64>>>,
     pub(super) allow_gids: Field<Vec<Spanned<i64>>>,
+    #[serde(default)]
+    pub(super) breaker: RawBreaker,
+}
+
+/// `[route.breaker]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawBreaker {
+    pub(super) enabled: Field<bool>,
+    pub(super) failures_percent: Field<i64>,
+    pub(super) min_failures: Field<i64>,
+    pub(super) window: Field<String>,
+    pub(super) open_time: Field<String>,
+    pub(super) max_open_time: Field<String>,
+    pub(super) probes: Field<i64>,
+    pub(super) min_timeout: Field<String>,
 }
 
 /// `kind` of a route.

@@ -150,6 +150,7 @@ mod tests {
 
     fn report(nats: Option<Arc<NatsHealth>>) -> Report {
         let sources = Sources {
+            routes: Vec::new(),
             workers: vec![Arc::default()],
             nats: nats.is_some().then(Arc::default),
             control: Arc::default(),

@@ -354,6 +354,7 @@ mod tests {
 
     fn settings() -> ControlSettings {
         ControlSettings {
+            slow_client_timeout: Duration::from_secs(30),
             socket: "gateway.sock".into(),
             socket_mode: 0o600,
             admin: AdminAddress::Unix("admin.sock".into()),
@@ -375,6 +376,7 @@ mod tests {
         let (post, mailbox) = mailbox(bell.ringer().unwrap(), bell.ringer().unwrap(), 0);
         let page = Arc::new(BellPage::create().unwrap());
         let sources = Sources {
+            routes: Vec::new(),
             workers: vec![Arc::default()],
             nats: None,
             control: Arc::default(),

@@ -16,7 +16,7 @@ use super::control::ControlMetrics;
 use super::latency::Histogram;
 use super::log::LogMetrics;
 use super::nats::NatsMetrics;
-use super::worker::WorkerMetrics;
+use super::worker::{RouteMetrics, WorkerMetrics};
 
 /// Begins every name.
 const PREFIX: &str = "ipcgw";
@@ -32,6 +32,8 @@ pub struct Sources {
     pub control: Arc<ControlMetrics>,
     /// The log's.
     pub log: Arc<LogMetrics>,
+    /// The routes' names, by number.
+    pub routes: Vec<String>,
 }
 
 impl Sources {
@@ -58,6 +60,7 @@ impl Collector for Sources {
             [(version, 1)],
         )?;
         self.encode_workers(&mut out)?;
+        self.encode_routes(&mut out)?;
         self.encode_control(&mut out)?;
         self.nats
             .as_ref()
@@ -162,6 +165,66 @@ impl Sources {
             "upstream",
             "Time from acceptance to completion",
             &all(|m| &m.upstream),
+        )
+    }
+
+    /// The sum over the workers for each route.
+    fn each_route(
+        &self,
+        fold: fn(u64, u64) -> u64,
+        value: fn(&RouteMetrics) -> u64,
+    ) -> impl Iterator<Item = (&str, u64)> {
+        self.routes.iter().enumerate().map(move |(number, name)| {
+            let workers = self.workers.iter();
+            let values = workers.filter_map(|worker| worker.routes().get(number).map(value));
+            (name.as_str(), values.fold(0, fold))
+        })
+    }
+
+    fn encode_routes(&self, out: &mut Out<'_>) -> fmt::Result {
+        fn sum(a: u64, b: u64) -> u64 {
+            a.saturating_add(b)
+        }
+        let labelled = |(name, value)| ([("route", name)], value);
+        out.gauges(
+            "breaker_state",
+            "Where the circuit breaker stands: 0 closed, 1 half open, 2 open; the worst of the workers",
+            self.each_route(u64::max, |m| m.breaker_state.get())
+                .map(labelled),
+        )?;
+        out.counters(
+            "breaker_opens",
+            "Times that a circuit breaker opened",
+            self.each_route(sum, |m| m.breaker_opens.get())
+                .map(labelled),
+        )?;
+        let because = |reason, value| {
+            self.each_route(sum, value)
+                .map(move |(name, value)| ([("route", name), ("reason", reason)], value))
+        };
+        let rejected = because("backpressure", |m| m.rejected_backpressure.get())
+            .chain(because("breaker", |m| m.rejected_breaker.get()))
+            .chain(because("queue", |m| m.rejected_queue.get()));
+        out.counters(
+            "overload_rejections",
+            "Requests rejected as OVERLOADED, by reason",
+            rejected,
+        )?;
+        out.gauges(
+            "in_flight_limit",
+            "Requests that may be on their way",
+            self.each_route(sum, |m| m.limit.get()).map(labelled),
+        )?;
+        out.gauges(
+            "overload_active",
+            "1 while requests wait for room for more than a moment or are rejected for that, else 0",
+            self.each(|m| m.overload_active.get()),
+        )?;
+        let full = self.workers.iter().map(|m| m.cq_full_ns.get()).sum();
+        out.seconds(
+            "cq_full",
+            "Time that completion rings were full and their clients took nothing",
+            full,
         )
     }
 
@@ -346,6 +409,14 @@ impl Out<'_> {
         metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
     }
 
+    fn seconds(&mut self, name: &'static str, help: &str, nanos: u64) -> fmt::Result {
+        let unit = Unit::Seconds;
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, Some(&unit), MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, _, u64>(&seconds(nanos), None)
+    }
+
     fn gauge(&mut self, name: &'static str, help: &str, value: u64) -> fmt::Result {
         let mut metric = self.family(name, help, MetricType::Gauge)?;
         metric.encode_gauge(&value)
@@ -417,6 +488,7 @@ mod tests {
             nats: Some(Arc::default()),
             control: Arc::default(),
             log: Arc::default(),
+            routes: vec!["decide".to_owned()],
         }
     }
 

@@ -5,6 +5,23 @@ use ipc_ringbuf::error::PeerMisbehaved;
 
 use super::{Counter, latency::Histogram};
 
+/// What the gate of one route did in one worker.
+#[derive(Debug, Default)]
+pub struct RouteMetrics {
+    /// Where the breaker stands: 0 closed, 1 half open, 2 open (gauge).
+    pub breaker_state: Counter,
+    /// Times that the breaker opened.
+    pub breaker_opens: Counter,
+    /// Requests rejected by the breaker.
+    pub rejected_breaker: Counter,
+    /// Requests rejected because the Router asked for it.
+    pub rejected_backpressure: Counter,
+    /// Requests rejected because they had waited too long for room.
+    pub rejected_queue: Counter,
+    /// Requests that may be on their way (gauge).
+    pub limit: Counter,
+}
+
 /// Counters of one worker; it alone writes them.
 #[derive(Debug)]
 pub struct WorkerMetrics {
@@ -35,6 +52,13 @@ pub struct WorkerMetrics {
     pub cycles: Counter,
     /// 1 while the worker sleeps, else 0 (gauge).
     pub asleep: Counter,
+    /// 1 while requests wait in their rings for more than a moment or are rejected for that, else
+    /// 0 (gauge).
+    pub overload_active: Counter,
+    /// Nanoseconds that completion rings were full and their clients took nothing.
+    pub cq_full_ns: Counter,
+    /// What each route's gate did, by number of the route.
+    routes: Vec<RouteMetrics>,
     /// Nanoseconds from submission to acceptance.
     pub ring_wait: Histogram,
     /// Nanoseconds from acceptance to completion.
@@ -57,6 +81,9 @@ impl Default for WorkerMetrics {
             sleeps: Counter::default(),
             cycles: Counter::default(),
             asleep: Counter::default(),
+            overload_active: Counter::default(),
+            cq_full_ns: Counter::default(),
+            routes: Vec::new(),
             ring_wait: Histogram::default(),
             upstream: Histogram::default(),
         }
@@ -64,6 +91,27 @@ impl Default for WorkerMetrics {
 }
 
 impl WorkerMetrics {
+    /// Counters for so many routes.
+    #[must_use]
+    pub fn for_routes(count: usize) -> Self {
+        Self {
+            routes: (0..count).map(|_| RouteMetrics::default()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The counters of one route.
+    #[must_use]
+    pub fn route(&self, number: u16) -> Option<&RouteMetrics> {
+        self.routes.get(usize::from(number))
+    }
+
+    /// The counters of all routes, by number.
+    #[must_use]
+    pub fn routes(&self) -> &[RouteMetrics] {
+        &self.routes
+    }
+
     /// Counts one completion.
     #[inline]
     pub fn completed(&self, code: Code) {

@@ -1,5 +1,6 @@
 //! What the Router says about its load, and what that does to admission.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use crate::bridge::{Admission, Admissions};
@@ -12,6 +13,9 @@ use crate::settings::BackpressureSettings;
 /// The tenant on whose behalf a status is asked for.
 const TENANT: &str = "ipc-gateway";
 
+/// How long the workers may take to find out by probes whether a closure is over.
+const PROBING: Duration = DEFAULT_RETRY_AFTER;
+
 /// The last status of each route that it concerns, and when to ask again.
 #[derive(Debug)]
 pub(super) struct Backpressure {
@@ -19,6 +23,8 @@ pub(super) struct Backpressure {
     admissions: Arc<Admissions>,
     routes: Vec<Held>,
     next_poll: Nanos,
+    /// Closures that have run out.
+    closures: u32,
 }
 
 /// A route that a status may hold back.
@@ -28,6 +34,8 @@ struct Held {
     subject: Box<str>,
     /// When the status that holds its requests back ends by itself.
     ends: Nanos,
+    /// Whether it let nothing in.
+    is_closed: bool,
 }
 
 impl Backpressure {
@@ -42,6 +50,7 @@ impl Backpressure {
                 route,
                 subject: known.subject.as_str().into(),
                 ends: Nanos::NEVER,
+                is_closed: false,
             })
         };
         Self {
@@ -49,6 +58,7 @@ impl Backpressure {
             settings,
             admissions,
             next_poll: if polls { Nanos(0) } else { Nanos::NEVER },
+            closures: 0,
         }
     }
 
@@ -63,11 +73,10 @@ impl Backpressure {
         let Some(admission) = status.admission() else {
             return;
         };
-        let ends = match admission {
-            Admission::Open => Nanos::NEVER,
-            Admission::Half { .. } | Admission::Closed { .. } => {
-                now.after(status.retry_after.unwrap_or(DEFAULT_RETRY_AFTER))
-            }
+        let ends = if admission == Admission::Open {
+            Nanos::NEVER
+        } else {
+            now.after(status.retry_after.unwrap_or(DEFAULT_RETRY_AFTER))
         };
         for held in &mut self.routes {
             if status
@@ -76,6 +85,7 @@ impl Backpressure {
                 .is_none_or(|s| s == &*held.subject)
             {
                 held.ends = ends;
+                held.is_closed = matches!(admission, Admission::Closed { .. });
                 self.admissions.set(held.route, admission);
             }
         }
@@ -87,11 +97,21 @@ impl Backpressure {
         ends.fold(self.next_poll, Nanos::min)
     }
 
-    /// Ends the statuses that have run out. Returns whether it is time to poll.
+    /// Ends the statuses that have run out: after a closure the workers probe before they let
+    /// everything in. Returns whether it is time to poll.
     pub(super) fn tick(&mut self, now: Nanos) -> bool {
         for held in self.routes.iter_mut().filter(|held| held.ends <= now) {
-            held.ends = Nanos::NEVER;
-            self.admissions.set(held.route, Admission::Open);
+            let admission = if core::mem::take(&mut held.is_closed) {
+                self.closures = self.closures.wrapping_add(1).max(1);
+                held.ends = now.after(PROBING);
+                Admission::Probing {
+                    closure: self.closures,
+                }
+            } else {
+                held.ends = Nanos::NEVER;
+                Admission::Open
+            };
+            self.admissions.set(held.route, admission);
         }
         let Some(interval) = self.settings.poll_interval else {
             return false;
@@ -113,8 +133,6 @@ impl Backpressure {
 
 #[cfg(test)]
 mod tests {
-    use core::time::Duration;
-
     use super::*;
 
     fn start(poll_interval: Option<Duration>) -> (Backpressure, Arc<Admissions>) {
@@ -144,6 +162,11 @@ mod tests {
         assert_eq!((admissions.of(0), admissions.of(1)), (closed, closed));
         assert_eq!(backpressure.due(), Nanos(2_000_000_000));
         assert!(!backpressure.tick(Nanos(2_000_000_000)));
+        assert_eq!(admissions.of(0), Admission::Probing { closure: 1 });
+        assert_eq!(admissions.of(1), Admission::Probing { closure: 2 });
+        let probed = backpressure.due();
+        assert_eq!(probed, Nanos(2_000_000_000).after(PROBING));
+        backpressure.tick(probed);
         assert_eq!(admissions.of(0), Admission::Open);
         assert_eq!(backpressure.due(), Nanos::NEVER);
         backpressure.status(b"?", Nanos(0), &metrics);

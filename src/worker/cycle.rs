@@ -21,14 +21,16 @@ use ipc_ringbuf::port::{Rung, Submission};
 use ipc_ringbuf::sys::{Bell, BellPage};
 
 use super::charges::OverLimit;
+use super::gate::Gates;
 use super::in_flight::{Entry, InFlight};
 use super::mailbox::{Mail, Mailbox, NewSession, Notice};
 use super::parts::Parts;
 use super::rings::{DEAF_LOOK, Look};
 use super::sessions::{Dirtied, Session, Sessions};
+use super::slow::{Pace, SlowClients};
 use super::timers::Timers;
-use super::validate::{Verdict, validate};
-use crate::bridge::{Admissions, Duty, Reply, Request, Upstream};
+use super::validate::{Verdict, allowed, validate};
+use crate::bridge::{Duty, Reply, Request, Upstream};
 use crate::clock::{Clock, Nanos};
 use crate::metrics::worker::WorkerMetrics;
 use crate::route::Route;
@@ -37,6 +39,8 @@ use crate::route::Route;
 const REPLIES_PER_CYCLE: usize = 1024;
 /// How soon to look for room again while submissions wait for it.
 const STARVED_LOOK: Duration = Duration::from_millis(1);
+/// How long `overload_active` is shown after the last sign of it.
+const OVERLOAD_SHOWN: Duration = Duration::from_secs(1);
 /// Bytes of the buffer that the bodies of a batch share.
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -58,7 +62,7 @@ pub struct Worker<U, C> {
     upstream: U,
     clock: C,
     routes: Arc<[Route]>,
-    admissions: Arc<Admissions>,
+    gates: Gates,
     metrics: Arc<WorkerMetrics>,
     mailbox: Mailbox,
     bell: Bell,
@@ -80,8 +84,14 @@ pub struct Worker<U, C> {
     batch: BytesMut,
     /// Notices for which the queue had no room.
     untold: VecDeque<Notice>,
-    /// Counts requests on routes that are half open.
-    toggle: u32,
+    /// Sessions that had requests on their way in the cycle before, and in this one so far.
+    active: u32,
+    counted: u32,
+    /// Requests that the upstream's queue and the slab hold.
+    capacity: (usize, u32),
+    /// Until when `overload_active` is shown.
+    overloaded_until: Nanos,
+    slow: SlowClients,
     /// When to look again although nobody rings: submissions wait for room, and room makes no
     /// sound; or a session is not listened to.
     look_again: Nanos,
@@ -103,13 +113,26 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
     /// The operating system's, when the bell cannot be shared.
     pub fn new(parts: Parts<U, C>) -> std::io::Result<Self> {
         let now = parts.clock.now();
+        let gates = Gates::new(
+            &parts.routes,
+            parts.admissions,
+            Arc::clone(&parts.metrics),
+            parts.number,
+            (
+                parts.max_queue_delay,
+                parts.max_in_flight,
+                parts.first_generation,
+            ),
+            now,
+        );
         Ok(Self {
+            capacity: (parts.upstream.room(), parts.max_in_flight),
             waker: Waker::from(Arc::new(parts.bell.ringer()?)),
             number: parts.number,
             upstream: parts.upstream,
             clock: parts.clock,
             routes: parts.routes,
-            admissions: parts.admissions,
+            gates,
             metrics: parts.metrics,
             mailbox: parts.mailbox,
             bell: parts.bell,
@@ -124,8 +147,11 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             fired: Vec::new(),
             batch: BytesMut::new(),
             untold: VecDeque::new(),
-            toggle: 0,
             look_again: Nanos::NEVER,
+            active: 0,
+            counted: 0,
+            overloaded_until: Nanos(0),
+            slow: SlowClients::new(parts.slow_client_timeout),
         })
     }
 
@@ -136,7 +162,8 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         done += self.take_replies(now);
         done += self.poll_sessions(now);
         done += self.expire(now);
-        self.settle();
+        self.settle(now);
+        self.end_slow_clients(now);
         self.finish_drain();
         self.metrics.cycles.increment();
         self.metrics.in_flight.set(u64::from(self.in_flight.len()));
@@ -234,11 +261,37 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                 Err(fault) => self.violation(seat, fault),
             }
         }
+        self.active = core::mem::take(&mut self.counted);
+        let is_overload = u64::from(now < self.overloaded_until);
+        if self.metrics.overload_active.get() != is_overload {
+            self.metrics.overload_active.set(is_overload);
+        }
         // Also for a session that was ended in its turn: what it had handed over is on its way.
         if done > 0 {
             self.upstream.flush();
         }
         done
+    }
+
+    /// How many requests of a session that has so many on their way there is room for. The last
+    /// eighth is for those that have less than their share.
+    fn room(&self, held: u32) -> usize {
+        let (outbound, slab) = self.capacity;
+        let room = self.upstream.room();
+        let places = self.in_flight.room() as usize;
+        let (held, active) = (held as usize, self.active as usize);
+        if active < 2 {
+            return room.min(places);
+        }
+        let left = |room: usize, capacity: usize| {
+            let reserve = if held >= capacity / active {
+                capacity / 8
+            } else {
+                0
+            };
+            room.saturating_sub(reserve)
+        };
+        left(room, outbound).min(left(places, slab as usize))
     }
 
     /// Takes what one session has submitted, and adds to `done` for each.
@@ -248,25 +301,41 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         now: Nanos,
         done: &mut usize,
     ) -> Result<(), PeerMisbehaved> {
+        let Some(held) = self.sessions.at(seat).map(|session| session.port.held()) else {
+            return Ok(());
+        };
+        let burst = self.room(held).min(self.burst as usize);
         let Some(session) = self.sessions.at(seat) else {
             return Ok(());
         };
         let mut taken = 0;
-        let room = self.upstream.room().min(self.in_flight.room() as usize);
-        let burst = room.min(self.burst as usize);
         while taken < burst {
-            let Some(submission) = session.port.pop()? else {
+            let Some(submission) = session.take()? else {
                 break;
+            };
+            let accepted = match submission.sqe {
+                Ok(_) if self.phase != Phase::Serving => Err(Code::Draining.into()),
+                Err(fault) => Err(fault.code().into()),
+                Ok(sqe) => {
+                    // The submission itself is among those held.
+                    let others = session.port.held().saturating_sub(1);
+                    if self.gates.has_room(sqe.route, others, self.active) {
+                        Ok(sqe)
+                    } else {
+                        let route = self.routes.get(usize::from(sqe.route));
+                        let time = route.map_or(Duration::ZERO, |route| allowed(&sqe, route));
+                        if !session.waits_too_long(ring_wait(&sqe, now), time, now) {
+                            session.put_back(submission);
+                            break;
+                        }
+                        Err(self.gates.shed(sqe.route))
+                    }
+                }
             };
             taken += 1;
             *done += 1;
             self.metrics.accepted.increment();
-            let accepted = match submission.sqe {
-                Ok(sqe) if self.phase == Phase::Serving => Ok(sqe),
-                Ok(_) => Err(Code::Draining),
-                Err(fault) => Err(fault.code()),
-            };
-            let outcome = accepted.map_err(Verdict::from).and_then(|sqe| {
+            let outcome = accepted.and_then(|sqe| {
                 let start = self.batch.len();
                 if self.batch.capacity() - start < (sqe.header_len + sqe.payload_len) as usize {
                     self.batch.reserve(BATCH_BYTES);
@@ -274,37 +343,34 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                 session
                     .port
                     .copy_body(submission.block, &sqe, &mut self.batch);
-                let limits = (self.upstream.max_payload(), &mut self.toggle);
-                validate(
-                    &sqe,
-                    &self.batch,
-                    session,
-                    &self.routes,
-                    &self.admissions,
-                    limits,
-                )
-                .and_then(|timeout| {
-                    // The time allowed runs from submission: what a client claims of that can only
-                    // shorten it.
-                    let waited = ring_wait(&sqe, now);
-                    let deadline = Nanos(now.0.saturating_sub(waited)).after(timeout);
-                    if deadline <= now {
-                        return Err(Code::ExpiredUnsent.into());
+                let max_payload = self.upstream.max_payload();
+                let time = validate(&sqe, &self.batch, session, &self.routes, max_payload)?;
+                // The time allowed runs from submission: what a client claims of that can only
+                // shorten it.
+                let waited = ring_wait(&sqe, now);
+                let deadline = Nanos(now.0.saturating_sub(waited)).after(time);
+                if deadline <= now {
+                    return Err(Code::ExpiredUnsent.into());
+                }
+                let charged = session.charges.charge();
+                charged.map_err(|OverLimit| Verdict::from(Code::Quota))?;
+                match self.gates.admit(sqe.route, now) {
+                    Ok(pass) => Ok((sqe, waited, deadline, pass)),
+                    Err(verdict) => {
+                        session.charges.complete();
+                        Err(verdict)
                     }
-                    Ok((sqe, waited, deadline))
-                })
-            });
-            let outcome = outcome.and_then(|ok| match session.charges.charge() {
-                Ok(()) => Ok(ok),
-                Err(OverLimit) => Err(Code::Quota.into()),
+                }
             });
             match outcome {
-                Ok((sqe, ring_wait_ns, deadline)) => {
+                Ok((sqe, ring_wait_ns, deadline, pass)) => {
                     let body = self.batch.split().freeze();
                     let entry = Entry {
                         seat,
                         session: session.id,
                         block: submission.block,
+                        route: sqe.route,
+                        pass,
                         user_data: sqe.user_data,
                         accepted: now,
                         ring_wait_ns,
@@ -331,12 +397,19 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                 }
                 Err(verdict) => {
                     self.batch.clear();
-                    reject(session, &submission, verdict, &self.metrics)?;
+                    let waited = submission.sqe.map_or(0, |sqe| ring_wait(&sqe, now));
+                    reject(session, &submission, verdict, waited, &self.metrics)?;
                     if session.completed() == Dirtied::Now {
                         self.dirty.push(seat);
                     }
                 }
             }
+        }
+        if session.port.held() > 0 {
+            self.counted += 1;
+        }
+        if session.is_overloaded(now) {
+            self.overloaded_until = now.after(OVERLOAD_SHOWN);
         }
         Ok(())
     }
@@ -375,6 +448,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
 
     /// Gives a request its one completion.
     fn complete(&mut self, entry: &Entry, reply: &Reply, now: Nanos) {
+        self.gates.left(entry, reply.code, now);
         let session = self
             .sessions
             .at(entry.seat)
@@ -422,14 +496,40 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
     }
 
     /// Shows what was completed in this cycle and rings each client once.
-    fn settle(&mut self) {
+    fn settle(&mut self, now: Nanos) {
         for seat in self.dirty.drain(..) {
-            if let Some(session) = self.sessions.at(seat)
-                && session.settle() == Rung::Woken
-            {
+            let Some(session) = self.sessions.at(seat) else {
+                continue;
+            };
+            if session.settle() == Rung::Woken {
                 self.metrics.client_wakes.increment();
             }
+            if session.port.looks_full() {
+                self.slow.suspect(now);
+            }
         }
+    }
+
+    /// Ends the sessions of clients that have left their full completion rings alone for too long.
+    fn end_slow_clients(&mut self, now: Nanos) {
+        if !self.slow.is_due(now) {
+            return;
+        }
+        let mut any = false;
+        for seat in 0..self.sessions.seats() {
+            let Ok(seat) = u32::try_from(seat) else { break };
+            let Some(session) = self.sessions.at(seat) else {
+                continue;
+            };
+            match self.slow.look(session, now) {
+                Ok(Pace::Fine) => {}
+                Ok(Pace::Slow) => any = true,
+                Ok(Pace::Stopped) => self.end_session(seat, EndReason::SlowClient, None),
+                Err(fault) => self.violation(seat, fault),
+            }
+        }
+        self.metrics.cq_full_ns.set(self.slow.full_ns());
+        self.slow.looked(any, now);
     }
 
     #[cold]
@@ -447,7 +547,9 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             let places: Vec<u32> = self.in_flight.of_session(session.id).collect();
             for place in places {
                 self.timers.disarm(place);
-                self.in_flight.remove_place(place);
+                if let Some(entry) = self.in_flight.remove_place(place) {
+                    self.gates.abandoned(&entry);
+                }
                 self.metrics.abandoned.increment();
             }
         }
@@ -472,7 +574,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             self.timers.disarm(place);
             self.complete_place(place, Code::GatewayRestarted, now);
         }
-        self.settle();
+        self.settle(now);
         for seat in 0..self.sessions.seats() {
             let Ok(seat) = u32::try_from(seat) else { break };
             self.end_session(seat, EndReason::Draining, None);
@@ -500,14 +602,20 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         if self.mailbox.has_mail() || self.upstream.has_replies() {
             return true;
         }
-        let submitted = (0..self.sessions.seats()).any(|seat| {
+        let (mut submitted, mut waits) = (false, false);
+        for seat in 0..self.sessions.seats() {
             let session = u32::try_from(seat)
                 .ok()
                 .and_then(|seat| self.sessions.at(seat));
-            // A corrupt ring is for the cycle to end.
-            session.is_some_and(|s| s.port.has_submissions().unwrap_or(true))
-        });
-        let starved = submitted && (self.upstream.room() == 0 || self.in_flight.room() == 0);
+            if let Some(session) = session {
+                // One whose head waits for room needs an answer first, not a look at its ring.
+                waits |= session.waits();
+                // A corrupt ring is for the cycle to end.
+                submitted |= !session.waits() && session.port.has_submissions().unwrap_or(true);
+            }
+        }
+        let no_room = self.upstream.room() == 0 || self.in_flight.room() == 0;
+        let starved = if submitted { no_room } else { waits };
         self.look_again = if starved {
             self.clock.now().after(STARVED_LOOK)
         } else if self.sessions.has_deaf() {
@@ -550,7 +658,16 @@ impl<U: Upstream + Send, C: Clock + Send> Duty for Worker<U, C> {
     }
 
     fn next_due(&self) -> Nanos {
-        self.timers.next_due().min(self.look_again)
+        let shown = if self.metrics.overload_active.get() == 0 {
+            Nanos::NEVER
+        } else {
+            self.overloaded_until
+        };
+        self.timers
+            .next_due()
+            .min(self.look_again)
+            .min(self.slow.due())
+            .min(shown)
     }
 
     fn finished(&self) -> bool {
@@ -572,9 +689,11 @@ fn reject(
     session: &mut Session,
     submission: &Submission,
     verdict: Verdict,
+    ring_wait_ns: u64,
     metrics: &WorkerMetrics,
 ) -> Result<(), PeerMisbehaved> {
     let cqe = Cqe {
+        ring_wait_ns,
         retry_after_ms: verdict.retry_after_ms,
         ..Cqe::bare(submission.user_data, verdict.code)
     };

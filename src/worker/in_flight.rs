@@ -6,6 +6,7 @@
 
 use ipc_ringbuf::port::Block;
 
+use super::breaker::Pass;
 use crate::bridge::Token;
 use crate::clock::Nanos;
 
@@ -18,6 +19,10 @@ pub struct Entry {
     pub session: u32,
     /// The block to complete.
     pub block: Block,
+    /// Place of the route in the configured list.
+    pub route: u16,
+    /// What the route's breaker let it pass with.
+    pub pass: Pass,
     /// The client's mark.
     pub user_data: u64,
     /// When the worker took it.

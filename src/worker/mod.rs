@@ -10,23 +10,31 @@
 //! | `cycle` | the duty cycle |
 //! | `parts` | what a worker is made of |
 //! | `validate` | what may pass |
+//! | `gate` | what each route lets through: the three below and the Router's word |
+//! | `breaker` | keeps requests away from an upstream that answers nobody |
 //! | `sessions` | the table of sessions |
 //! | `charges` | what requests count against their user's limit |
 //! | `in_flight` | the slab of requests on their way |
+//! | `limit` | how many of them there may be |
+//! | `slow` | clients that take no completions |
 //! | `timers` | their deadlines |
 //! | `rings` | what a session may cost by ringing |
 //! | `mailbox` | to and from the control thread |
 //! | `idle` | how to wait |
 //! | `thread` | a thread of its own |
 
+pub mod breaker;
 pub mod charges;
 pub mod cycle;
+pub mod gate;
 pub mod idle;
 pub mod in_flight;
+pub mod limit;
 pub mod mailbox;
 pub mod parts;
 pub mod rings;
 pub mod sessions;
+pub mod slow;
 pub mod thread;
 pub mod timers;
 pub mod validate;

@@ -1,6 +1,7 @@
 //! What a worker is made of.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipc_ringbuf::sys::{Bell, BellPage};
 
@@ -34,6 +35,10 @@ pub struct Parts<U, C> {
     pub max_in_flight: u32,
     /// Most requests taken from one session in one turn.
     pub burst: u32,
+    /// Time that requests may wait in a queue behind the upstream; zero: as long as they like.
+    pub max_queue_delay: Duration,
+    /// How long a client may leave its full completion ring alone.
+    pub slow_client_timeout: Duration,
     /// Where tokens begin; random, so that they cannot be guessed.
     pub first_generation: u32,
 }
@@ -54,6 +59,8 @@ impl<C> Parts<(), C> {
             page: self.page,
             max_in_flight: self.max_in_flight,
             burst: self.burst,
+            max_queue_delay: self.max_queue_delay,
+            slow_client_timeout: self.slow_client_timeout,
             first_generation: self.first_generation,
         }
     }

@@ -4,13 +4,25 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use ipc_ringbuf::port::{Port, Rung};
+use std::time::Duration;
+
+use ipc_ringbuf::error::PeerMisbehaved;
+use ipc_ringbuf::port::{Port, Rung, Submission};
 use ipc_ringbuf::sys::{self, Bell};
 
 use super::charges::Charges;
 use super::mailbox::NewSession;
 use super::rings::{Look, Rings};
 use crate::clock::Nanos;
+
+/// Submissions may wait for room this long before any is rejected for it: a burst is no overload.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// How long rejecting goes on after the last submission that had to wait.
+const LINGER: Duration = Duration::from_millis(100);
+/// The part of its time that a request may wait for room under overload: one in so many.
+const WAIT_PART: u64 = 64;
+/// What it may wait in any case, in nanoseconds.
+const SHORT_WAIT: u64 = 500_000;
 
 /// One session.
 pub struct Session {
@@ -26,6 +38,14 @@ pub struct Session {
     pub charges: Charges,
     /// Whether completions were written since the client was last rung for.
     dirty: bool,
+    /// The submission at the head of the ring, taken out of it, while it waits for room.
+    head: Option<Submission>,
+    /// Since when submissions have waited for room.
+    behind_since: Option<Nanos>,
+    /// Until when those that wait too long are rejected.
+    sheds_until: Nanos,
+    /// Since when the completion ring has been full, and how far the client had come then.
+    pub full: Option<(Nanos, u32)>,
     eventfd: OwnedFd,
     rings: Rings,
 }
@@ -39,6 +59,53 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
+    /// The next submission: the one that was put back, or the next in the ring.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved`] as [`Port::pop`].
+    #[inline]
+    pub fn take(&mut self) -> Result<Option<Submission>, PeerMisbehaved> {
+        if let Some(head) = self.head.take() {
+            return Ok(Some(head));
+        }
+        let next = self.port.pop()?;
+        if next.is_none() {
+            self.behind_since = None;
+        }
+        Ok(next)
+    }
+
+    /// Puts a submission back that there is no room for; it is the next again.
+    #[inline]
+    pub fn put_back(&mut self, submission: Submission) {
+        self.head = Some(submission);
+    }
+
+    /// Whether the head waits for room among those on their way.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        self.head.is_some()
+    }
+
+    /// Whether a submission that there is no room for, and that has waited so long and has so much
+    /// time in all, should be rejected.
+    pub fn waits_too_long(&mut self, waited_ns: u64, allowed: Duration, now: Nanos) -> bool {
+        let since = *self.behind_since.get_or_insert(now);
+        let is_overload = now < self.sheds_until || now >= since.after(PATIENCE);
+        if !is_overload {
+            return false;
+        }
+        self.sheds_until = now.after(LINGER);
+        let allowed = u64::try_from(allowed.as_nanos()).unwrap_or(u64::MAX);
+        waited_ns >= (allowed / WAIT_PART).max(SHORT_WAIT)
+    }
+
+    /// Whether its submissions wait for room for more than a moment.
+    #[must_use]
+    pub fn is_overloaded(&self, now: Nanos) -> bool {
+        now < self.sheds_until
+    }
+
     /// Marks that a completion was written; shows it at once if enough of them wait.
     #[inline]
     pub fn completed(&mut self) -> Dirtied {
@@ -104,6 +171,10 @@ impl Sessions {
             tenant,
             charges,
             dirty: false,
+            head: None,
+            behind_since: None,
+            sheds_until: Nanos(0),
+            full: None,
             eventfd,
             rings: Rings::default(),
         };

@@ -119,7 +119,7 @@ impl Stage {
             flushes: 0,
         })));
         let clock = Hand(Arc::new(Mutex::new(Nanos(1_000_000_000))));
-        let metrics = Arc::new(WorkerMetrics::default());
+        let metrics = Arc::new(WorkerMetrics::for_routes(1));
         let admissions = Arc::new(Admissions::new(1));
         let parts = Parts {
             number: 0,
@@ -133,6 +133,8 @@ impl Stage {
             page: Arc::new(BellPage::create().unwrap()),
             max_in_flight,
             burst,
+            max_queue_delay: Duration::ZERO,
+            slow_client_timeout: Duration::from_secs(30),
             first_generation: 7,
         };
         Self {

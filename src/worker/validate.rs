@@ -1,4 +1,4 @@
-//! Whether a parsed submission may go on: route, rights, size, load and headers, in that order.
+//! Whether a parsed submission may go on: route, rights, size and headers, in that order.
 //! The copy that is checked here is the copy that is sent.
 
 use std::time::Duration;
@@ -6,7 +6,6 @@ use std::time::Duration;
 use ipc_ringbuf::entry::{Code, Sqe};
 
 use super::sessions::Session;
-use crate::bridge::{Admission, Admissions};
 use crate::route::Route;
 use crate::router_contract;
 
@@ -25,6 +24,17 @@ pub struct Verdict {
     pub retry_after_ms: u32,
 }
 
+impl Verdict {
+    /// `OVERLOADED`: try again after so many milliseconds.
+    #[must_use]
+    pub const fn overloaded(retry_after_ms: u32) -> Self {
+        Self {
+            code: Code::Overloaded,
+            retry_after_ms,
+        }
+    }
+}
+
 impl From<Code> for Verdict {
     fn from(code: Code) -> Self {
         Self {
@@ -35,7 +45,7 @@ impl From<Code> for Verdict {
 }
 
 /// Checks a submission whose body (headers, then payload) is in `body`. Returns the time it is
-/// given. `limits` are the broker's largest body and a counter for routes that are half open.
+/// given. `max_payload` is the broker's largest body.
 ///
 /// # Errors
 /// [`Verdict`] with the first rule that is broken.
@@ -44,10 +54,8 @@ pub fn validate(
     body: &[u8],
     session: &Session,
     routes: &[Route],
-    admissions: &Admissions,
-    limits: (u32, &mut u32),
+    max_payload: u32,
 ) -> Result<Duration, Verdict> {
-    let (max_payload, toggle) = limits;
     let route = routes.get(usize::from(sqe.route)).ok_or(Code::BadRoute)?;
     if !session
         .routes
@@ -63,31 +71,19 @@ pub fn validate(
     if wire + u64::from(sqe.payload_len) > u64::from(max_payload) {
         return Err(Code::TooLarge.into());
     }
-    match admissions.of(sqe.route) {
-        Admission::Open => {}
-        Admission::Half { retry_after_ms } => {
-            *toggle = toggle.wrapping_add(1);
-            if toggle.is_multiple_of(2) {
-                return Err(Verdict {
-                    code: Code::Overloaded,
-                    retry_after_ms,
-                });
-            }
-        }
-        Admission::Closed { retry_after_ms } => {
-            return Err(Verdict {
-                code: Code::Overloaded,
-                retry_after_ms,
-            });
-        }
-    }
     if !headers.is_empty() {
         router_contract::check_client_headers(headers, session.tenant.as_deref())
             .map_err(|fault| fault.code())?;
     }
+    Ok(allowed(sqe, route))
+}
+
+/// The time that a request is given.
+#[inline]
+pub fn allowed(sqe: &Sqe, route: &Route) -> Duration {
     if sqe.timeout_ns == 0 {
-        return Ok(route.timeout);
+        return route.timeout;
     }
     let asked = Duration::from_nanos(sqe.timeout_ns);
-    Ok(asked.clamp(MIN_TIMEOUT, route.max_timeout.max(MIN_TIMEOUT)))
+    asked.clamp(MIN_TIMEOUT, route.max_timeout.max(MIN_TIMEOUT))
 }

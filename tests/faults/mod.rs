@@ -14,6 +14,7 @@
 //! | `upstream` | 29, 30, 33 and 40 to 42: a server that dies, hangs or is cut off |
 //! | `replies` | 34 to 37: nobody who answers, replies that repeat or come late |
 //! | `storm` | 31: a server that comes and goes |
+//! | `router_errors` | 39: the Router's own errors |
 //! | `auth` | 32: credentials and permissions at the server |
 //! | `everything` | all kinds at once, for the checkers of memory |
 //! | `host` | 43 to 45: the gateway's own death, the clock, disks and logs |
@@ -29,6 +30,7 @@ mod memory;
 mod overload;
 mod races;
 mod replies;
+mod router_errors;
 mod storm;
 mod torn;
 mod upstream;

@@ -26,6 +26,7 @@ pub struct ClientBuilder {
     timeout: Duration,
     wait: WaitStrategy,
     trusted: Option<TrustedServer>,
+    timestamps: bool,
 }
 
 impl Default for ClientBuilder {
@@ -46,6 +47,7 @@ impl ClientBuilder {
             timeout: Duration::from_secs(2),
             wait: WaitStrategy::default(),
             trusted: None,
+            timestamps: true,
         }
     }
 
@@ -86,6 +88,14 @@ impl ClientBuilder {
     /// How to wait for completions.
     pub const fn wait_strategy(mut self, wait: WaitStrategy) -> Self {
         self.wait = wait;
+        self
+    }
+
+    /// Whether submissions carry the moment at which they were made: one clock reading for several.
+    /// Without it the time allowed runs from acceptance, and time in the ring is not measured.
+    /// Default: they do.
+    pub const fn timestamps(mut self, timestamps: bool) -> Self {
+        self.timestamps = timestamps;
         self
     }
 
@@ -156,6 +166,7 @@ impl ClientBuilder {
             },
             timeout: self.timeout,
             trusted: self.trusted.unwrap_or_else(default_trust),
+            timestamps: self.timestamps,
             failures: 0,
             retry_at: 0,
             last_error: None,
@@ -194,6 +205,7 @@ pub(super) struct Attachment {
     hello: Hello,
     timeout: Duration,
     trusted: TrustedServer,
+    pub(super) timestamps: bool,
     /// Tries that failed since the last session.
     failures: u32,
     /// When the next try is allowed, on the monotonic clock.

@@ -185,6 +185,9 @@ impl Client {
 
     /// The moment of a submission; the clock is read once for several.
     fn stamp(&mut self) -> u64 {
+        if !self.attachment.timestamps {
+            return 0;
+        }
         if self.stamp == 0 || self.next_mark.is_multiple_of(SUBMISSIONS_PER_STAMP) {
             self.stamp = sys::monotonic_ns();
         }

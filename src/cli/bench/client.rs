@@ -127,7 +127,7 @@ impl Member {
         let plan = &self.plan;
         let other = |error: String| (Cause::Other, error);
         let body = body::build(&plan.route, plan.payload).map_err(other)?;
-        let tally = Tally::new().map_err(|error| other(error.to_string()))?;
+        let tally = Tally::new(plan.timeout).map_err(|error| other(error.to_string()))?;
         let client = ClientBuilder::new()
             .socket(&plan.socket)
             .entries(plan.window)
@@ -155,6 +155,8 @@ impl Member {
             route,
             body: &body,
             window: plan.window as usize,
+            timeout: plan.timeout,
+            no_wait: plan.no_wait,
             tally,
             progress: &self.progress,
             stop: &self.stop,

@@ -98,7 +98,7 @@ pub(super) fn measure(plan: &Plan, processes: u32) -> Result<Measured, Failure> 
     })?;
     crew.gather(plan.clients)?;
     crew.tell(GO);
-    let measured = crew.listen(plan.clients)?;
+    let measured = crew.listen(plan.clients, plan.timeout)?;
     crew.dismiss();
     Ok(measured)
 }
@@ -194,9 +194,9 @@ impl Crew {
 
     /// Takes what the clients have measured. A first interrupt stops them, a second one does not
     /// wait for what is outstanding.
-    fn listen(&mut self, clients: u32) -> Result<Measured, Failure> {
+    fn listen(&mut self, clients: u32, timeout: Option<Duration>) -> Result<Measured, Failure> {
         let mut measured = Measured {
-            tally: Tally::new()?,
+            tally: Tally::new(timeout)?,
             elapsed: Duration::ZERO,
             unsent: 0,
             faults: Vec::new(),

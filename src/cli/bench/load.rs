@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::thread;
 
 use ipc_ringbuf::error::EndReason;
-use ipc_ringbuf::{Client, Request, SubmitError};
+use ipc_ringbuf::{Client, Completion, Outcome, Request, SubmitError};
 
 use super::pace::Pace;
 use super::plan::Share;
@@ -35,6 +35,10 @@ pub(super) struct Load<'a> {
     pub(super) body: &'a [u8],
     /// Most requests in flight.
     pub(super) window: usize,
+    /// Time allowed for each request, if not the route's.
+    pub(super) timeout: Option<Duration>,
+    /// Whether a request that is due while the window is full is given up.
+    pub(super) no_wait: bool,
     pub(super) tally: Tally,
     /// Completions so far, for whoever shows progress.
     pub(super) progress: &'a Counter,
@@ -90,8 +94,14 @@ impl Load<'_> {
             }
             let now = System.now();
             let latest = now.min(Nanos(end.0.saturating_sub(1)));
-            while pace.due() <= latest && self.client.outstanding() < self.window {
-                if !self.submit(pace.due()) {
+            while pace.due() <= latest {
+                if self.client.outstanding() < self.window {
+                    if !self.submit(pace.due()) {
+                        break;
+                    }
+                } else if self.no_wait {
+                    self.tally.refuse();
+                } else {
                     break;
                 }
                 pace.advance();
@@ -101,7 +111,11 @@ impl Load<'_> {
                 return;
             }
             let full = self.client.outstanding() >= self.window;
-            let due = if full { end } else { pace.due().min(end) };
+            let due = if full && !self.no_wait {
+                end
+            } else {
+                pace.due().min(end)
+            };
             self.rest(due.until(now));
         }
     }
@@ -132,9 +146,12 @@ impl Load<'_> {
     /// Submits a request whose latency counts from `began`; whether it was taken.
     #[inline]
     fn submit(&mut self, began: Nanos) -> bool {
-        let request = Request::to(self.route)
+        let mut request = Request::to(self.route)
             .payload(self.body)
             .user_data(began.0);
+        if let Some(timeout) = self.timeout {
+            request = request.timeout(timeout);
+        }
         match self.client.submit(request) {
             Ok(_) => true,
             Err(SubmitError::Full(_) | SubmitError::Detached(_)) => false,
@@ -152,10 +169,10 @@ impl Load<'_> {
             return false;
         };
         let mut now = System.now().0;
-        self.tally.count(first.code(), first.ticket().0, now);
+        count(&mut self.tally, &first, now);
         let mut until_clock = BATCH;
         while let Some(next) = self.client.poll() {
-            self.tally.count(next.code(), next.ticket().0, now);
+            count(&mut self.tally, &next, now);
             until_clock -= 1;
             if until_clock == 0 {
                 now = System.now().0;
@@ -186,5 +203,14 @@ impl Load<'_> {
             };
             self.fault.get_or_insert(reason);
         }
+    }
+}
+
+#[inline]
+fn count(tally: &mut Tally, completion: &Completion<'_>, now: u64) {
+    let code = completion.code();
+    tally.count(code, completion.ticket().0, now);
+    if code.outcome() == Outcome::Rejected {
+        tally.rejected(completion.timing().ring_wait);
     }
 }

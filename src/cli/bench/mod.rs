@@ -67,6 +67,8 @@ fn measure(args: &BenchArgs) -> Result<Exit, Exit> {
         window: args.window,
         payload: args.payload,
         rate: args.rate,
+        timeout: args.timeout,
+        no_wait: args.no_wait,
         duration: args.duration,
         clients: args.clients,
         threads,

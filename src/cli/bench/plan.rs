@@ -26,6 +26,10 @@ pub(super) struct Plan {
     pub(super) payload: u32,
     /// Requests a second of all clients together; `None` keeps the window full.
     pub(super) rate: Option<u64>,
+    /// Time allowed for each request, if not the route's.
+    pub(super) timeout: Option<Duration>,
+    /// Whether a request that is due while the window is full is given up.
+    pub(super) no_wait: bool,
     pub(super) duration: Duration,
     /// Clients of all processes.
     pub(super) clients: u32,

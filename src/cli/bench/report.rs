@@ -72,7 +72,7 @@ impl<'a> Report<'a> {
             .map(|(name, _, part)| ((*name).to_owned(), micros(tally.quantile(*part))))
             .collect();
         latency.insert("max".to_owned(), micros(tally.longest()));
-        json!({
+        let mut report = json!({
             "requests": tally.total(),
             "answered": self.outcome(Outcome::Answered),
             "rejected": self.outcome(Outcome::Rejected),
@@ -84,7 +84,17 @@ impl<'a> Report<'a> {
             "clients": self.args.clients,
             "window": self.args.window,
             "payload": self.args.payload,
-        })
+        });
+        if let (Some(in_time), Some(fields)) = (tally.in_time(), report.as_object_mut()) {
+            fields.insert("in_time".to_owned(), in_time.into());
+            fields.insert("refused".to_owned(), tally.refused().into());
+            let rejected = json!({
+                "p50": micros(tally.rejected_quantile(0.5)),
+                "p99": micros(tally.rejected_quantile(0.99)),
+            });
+            fields.insert("rejected_after_us".to_owned(), rejected);
+        }
+        report
     }
 
     /// The report for people, several lines without the last newline.
@@ -122,6 +132,15 @@ impl<'a> Report<'a> {
                 text,
                 "asked for   {asked} requests/s: {unsent} due and not sent"
             )?;
+        }
+        if let (Some(in_time), Some(limit)) = (tally.in_time(), args.timeout) {
+            let (in_time, refused) = (Grouped(in_time), Grouped(tally.refused()));
+            writeln!(
+                text,
+                "in time     {in_time} OK within {limit:?}; {refused} refused by the client"
+            )?;
+            let [half, most] = [0.5, 0.99].map(|part| Time(tally.rejected_quantile(part)));
+            writeln!(text, "rejected    after p50 {half}, p99 {most}")?;
         }
         write!(text, "latency    ")?;
         for (_, name, part) in QUANTILES {

@@ -1,5 +1,6 @@
 //! Completions by code, and a histogram of their latency.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
@@ -16,6 +17,13 @@ const DIGITS: u8 = 3;
 pub(super) struct Tally {
     codes: BTreeMap<Code, u64>,
     latency: Histogram<u64>,
+    /// Time from submission to rejection, in nanoseconds.
+    rejected: Histogram<u64>,
+    /// Time within which an answer is of use, in nanoseconds; what was `OK` within it.
+    in_time_ns: Option<u64>,
+    in_time: u64,
+    /// Requests that the client had no room for.
+    refused: u64,
     /// The newest completions that are alike, not yet in the two above: pipelined requests are
     /// submitted and completed in batches.
     run: Run,
@@ -32,10 +40,16 @@ struct Run {
 }
 
 impl Tally {
-    pub(super) fn new() -> Result<Self, hdrhistogram::CreationError> {
+    /// Counts nothing so far. With a time, what was answered within it is counted too.
+    pub(super) fn new(in_time: Option<Duration>) -> Result<Self, hdrhistogram::CreationError> {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         Ok(Self {
             codes: BTreeMap::new(),
             latency: Histogram::new_with_bounds(1, LONGEST, DIGITS)?,
+            rejected: Histogram::new_with_bounds(1, LONGEST, DIGITS)?,
+            in_time_ns: in_time.map(nanos),
+            in_time: 0,
+            refused: 0,
             run: Run {
                 code: Code::Ok,
                 began: 0,
@@ -65,6 +79,19 @@ impl Tally {
         };
     }
 
+    /// Counts a request that the client had no room for: refused at once.
+    #[inline]
+    pub(super) const fn refuse(&mut self) {
+        self.refused += 1;
+    }
+
+    /// Notes how long after its submission a request was rejected.
+    #[inline]
+    pub(super) fn rejected(&mut self, after: Duration) {
+        let nanos = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+        self.rejected.saturating_record(nanos.max(1));
+    }
+
     /// Completions counted.
     pub(super) const fn total(&self) -> u64 {
         self.total
@@ -82,6 +109,9 @@ impl Tally {
             *self.codes.entry(code).or_default() += length;
             let nanos = now.saturating_sub(began).max(1);
             self.latency.saturating_record_n(nanos, length);
+            if code == Code::Ok && self.in_time_ns.is_some_and(|limit| nanos <= limit) {
+                self.in_time += length;
+            }
         }
     }
 
@@ -97,6 +127,11 @@ impl Tally {
         for (nanos, count) in &counts.latency {
             self.latency.saturating_record_n(*nanos, *count);
         }
+        for (nanos, count) in &counts.rejected {
+            self.rejected.saturating_record_n(*nanos, *count);
+        }
+        self.in_time += counts.in_time;
+        self.refused += counts.refused;
     }
 
     /// Everything counted, in a form to send.
@@ -108,11 +143,10 @@ impl Tally {
                 .iter()
                 .map(|(code, count)| (code.number(), *count))
                 .collect(),
-            latency: self
-                .latency
-                .iter_recorded()
-                .map(|step| (step.value_iterated_to(), step.count_at_value()))
-                .collect(),
+            latency: buckets(&self.latency),
+            rejected: buckets(&self.rejected),
+            in_time: self.in_time,
+            refused: self.refused,
         }
     }
 
@@ -124,6 +158,22 @@ impl Tally {
     /// The latency in nanoseconds that this part (0 to 1) of the completions does not exceed.
     pub(super) fn quantile(&self, part: f64) -> u64 {
         self.latency.value_at_quantile(part)
+    }
+
+    /// What was `OK` in time, when a time was given.
+    pub(super) fn in_time(&self) -> Option<u64> {
+        self.in_time_ns.map(|_| self.in_time)
+    }
+
+    /// Requests that the client had no room for.
+    pub(super) const fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// The time from submission to rejection, in nanoseconds, that this part of the rejections
+    /// does not exceed.
+    pub(super) fn rejected_quantile(&self, part: f64) -> u64 {
+        self.rejected.value_at_quantile(part)
     }
 
     /// The longest latency, in nanoseconds.
@@ -139,6 +189,17 @@ pub(super) struct Counts {
     codes: Vec<(u16, u64)>,
     /// Nanoseconds, completions: the histogram's buckets that are not empty.
     latency: Vec<(u64, u64)>,
+    /// The same of the times to rejection.
+    rejected: Vec<(u64, u64)>,
+    in_time: u64,
+    refused: u64,
+}
+
+fn buckets(histogram: &Histogram<u64>) -> Vec<(u64, u64)> {
+    histogram
+        .iter_recorded()
+        .map(|step| (step.value_iterated_to(), step.count_at_value()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -147,7 +208,7 @@ mod tests {
 
     #[test]
     fn sums_are_the_same_after_the_way_through_a_pipe() {
-        let mut one = Tally::new().unwrap();
+        let mut one = Tally::new(None).unwrap();
         for now in [10, 10, 20, 4_000_000] {
             one.count(Code::Ok, 5, now);
         }
@@ -155,7 +216,7 @@ mod tests {
         assert_eq!(one.total(), 5);
         let sent = serde_json::to_string(&one.into_counts()).unwrap();
         let counts: Counts = serde_json::from_str(&sent).unwrap();
-        let mut sum = Tally::new().unwrap();
+        let mut sum = Tally::new(None).unwrap();
         sum.add(&counts);
         sum.add(&counts);
         assert_eq!(sum.total(), 10);

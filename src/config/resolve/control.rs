@@ -48,6 +48,12 @@ pub(super) fn resolve(
             short..=long,
             Duration::from_secs(1),
         )?,
+        slow_client_timeout: section.duration(
+            "slow_client_timeout",
+            &raw.slow_client_timeout,
+            Duration::from_millis(100)..=Duration::from_secs(3600),
+            Duration::from_secs(30),
+        )?,
         drain_timeout: section.duration(
             "drain_timeout",
             &raw.drain_timeout,

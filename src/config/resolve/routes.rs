@@ -6,11 +6,12 @@ use toml::Spanned;
 
 use super::super::check::{Section, value_or};
 use super::super::error::{ConfigError, nearest};
-use super::super::raw::{RawContract, RawKind, RawRoute};
+use super::super::raw::{RawBreaker, RawContract, RawKind, RawRoute};
 use super::Layers;
 use super::policy::ids;
 use crate::route::{
-    Access, MAX_ROUTE_NAME_BYTES, MAX_ROUTES, ReplyContract, Route, RouteKind, Subject,
+    Access, BreakerPolicy, MAX_ROUTE_NAME_BYTES, MAX_ROUTES, ReplyContract, Route, RouteKind,
+    Subject,
 };
 
 /// Shortest and longest time that a request may be given.
@@ -130,6 +131,58 @@ fn route(
         idempotent: value_or(&raw.idempotent, preset.idempotent),
         max_reply: section.size("max_reply", &raw.max_reply, 1..=u32::MAX, preset.max_reply)?,
         access: access(layers, section, raw)?,
+        breaker: breaker(layers, raw, preset.breaker)?,
+    })
+}
+
+fn breaker(
+    layers: &Layers<'_>,
+    route: &RawRoute,
+    preset: BreakerPolicy,
+) -> Result<BreakerPolicy, ConfigError> {
+    let name = route.name.get_ref();
+    let section = Section::new(layers.file, format!("route.{name}.breaker"));
+    let raw: &RawBreaker = &route.breaker;
+    let (shortest, longest) = (Duration::from_millis(10), LONGEST_TIMEOUT);
+    let time = |key, field, preset| section.duration(key, field, shortest..=longest, preset);
+    let open_time = time("open_time", &raw.open_time, preset.open_time)?;
+    let max_open_time = time(
+        "max_open_time",
+        &raw.max_open_time,
+        preset.max_open_time.max(open_time),
+    )?;
+    if let Some(field) = raw
+        .max_open_time
+        .as_ref()
+        .filter(|_| max_open_time < open_time)
+    {
+        let shown = format!("{:?}", field.get_ref());
+        return Err(section.refuse("max_open_time", field, shown, "is shorter than open_time"));
+    }
+    Ok(BreakerPolicy {
+        enabled: value_or(&raw.enabled, preset.enabled),
+        failures_percent: section.integer(
+            "failures_percent",
+            &raw.failures_percent,
+            1..=100,
+            preset.failures_percent,
+        )?,
+        min_failures: section.integer(
+            "min_failures",
+            &raw.min_failures,
+            1..=1_000_000,
+            preset.min_failures,
+        )?,
+        window: time("window", &raw.window, preset.window)?,
+        open_time,
+        max_open_time,
+        probes: section.integer("probes", &raw.probes, 1..=1000, preset.probes)?,
+        min_timeout: section.duration(
+            "min_timeout",
+            &raw.min_timeout,
+            Duration::ZERO..=longest,
+            preset.min_timeout,
+        )?,
     })
 }
 

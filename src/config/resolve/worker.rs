@@ -57,6 +57,12 @@ pub(super) fn resolve(layers: &Layers<'_>) -> Result<WorkerSettings, ConfigError
         )?,
         outbound: section.integer("outbound", &raw.outbound, 1..=1 << 20, preset.outbound)?,
         burst: section.integer("burst", &raw.burst, 1..=65_536, preset.burst)?,
+        max_queue_delay: section.duration(
+            "max_queue_delay",
+            &raw.max_queue_delay,
+            Duration::ZERO..=Duration::from_secs(10),
+            preset.max_queue_delay,
+        )?,
         idle: IdleSettings {
             spin: section.duration(
                 "spin",

@@ -55,6 +55,8 @@ impl Joined {
             .socket("/nonexistent/simulate.sock")
             .entries(geometry.entries)
             .message_size(geometry.message_size)
+            // The system's clock has no place in a simulation.
+            .timestamps(false)
             .name("simulate");
         let client = builder
             .connect_over(theirs)

@@ -18,8 +18,8 @@ const WIRE_BYTES: usize = 256;
 pub(crate) enum Verdict {
     Accept,
     Reject(Code),
-    /// The route is half open: this, or what comes next.
-    Perhaps(Code, Option<Code>),
+    /// The route lets through a part.
+    Perhaps(Code),
 }
 
 /// What the gateway knows at the moment of the decision.
@@ -54,11 +54,18 @@ impl Situation<'_> {
         if wire as u64 > u64::from(self.max_payload) {
             return Verdict::Reject(Code::TooLarge);
         }
-        match (self.admissions.of(asked.route), asked.header_fault) {
-            (Admission::Closed { .. }, _) => Verdict::Reject(Code::Overloaded),
-            (Admission::Half { .. }, fault) => Verdict::Perhaps(Code::Overloaded, fault),
-            (Admission::Open, Some(fault)) => Verdict::Reject(fault),
-            (Admission::Open, None) => Verdict::Accept,
+        if let Some(fault) = asked.header_fault {
+            return Verdict::Reject(fault);
+        }
+        let has_breaker = self
+            .routes
+            .get(place)
+            .is_some_and(|route| route.breaker.enabled);
+        match self.admissions.of(asked.route) {
+            Admission::Closed { .. } => Verdict::Reject(Code::Overloaded),
+            Admission::Open if !has_breaker => Verdict::Accept,
+            // Half of them, or what the breaker lets through.
+            _ => Verdict::Perhaps(Code::Overloaded),
         }
     }
 
@@ -77,15 +84,14 @@ impl Situation<'_> {
 impl Verdict {
     /// Whether a request that was handed over is in accord with this.
     pub(crate) fn accepts(self) -> bool {
-        matches!(self, Self::Accept | Self::Perhaps(_, None))
+        matches!(self, Self::Accept | Self::Perhaps(_))
     }
 
     /// Whether a rejection with this code is in accord with this.
     pub(crate) fn rejects(self, code: Code) -> bool {
         match self {
             Self::Accept => false,
-            Self::Reject(expected) => code == expected,
-            Self::Perhaps(first, second) => code == first || Some(code) == second,
+            Self::Reject(expected) | Self::Perhaps(expected) => code == expected,
         }
     }
 }

@@ -4,7 +4,9 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use ipc_gateway::route::{Access, ReplyContract, Route, RouteKind, Subject, SubjectError};
+use ipc_gateway::route::{
+    Access, BreakerPolicy, ReplyContract, Route, RouteKind, Subject, SubjectError,
+};
 use ipc_ringbuf::handshake::RouteInfo;
 use ipc_ringbuf::layout::Geometry;
 
@@ -117,6 +119,12 @@ fn route(rng: &mut Rng, number: u16) -> Result<Route, SubjectError> {
             u32::MAX
         },
         access: Access::Everyone,
+        breaker: BreakerPolicy {
+            enabled: !plain && rng.bool(),
+            min_failures: rng.u32(1..=20),
+            open_time: Duration::from_millis(rng.u64(10..=2_000)),
+            ..BreakerPolicy::default()
+        },
     })
 }
 

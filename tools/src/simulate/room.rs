@@ -105,6 +105,9 @@ impl Room {
             page: Arc::clone(&page),
             max_in_flight: plan.max_in_flight,
             burst: plan.burst,
+            // How long answers take is not modelled, nor how long a client may rest.
+            max_queue_delay: Duration::ZERO,
+            slow_client_timeout: Duration::from_secs(1 << 30),
             first_generation: plan.first_generation,
         };
         let room = Self {

@@ -1,0 +1,267 @@
+//! How many requests of a route may be on their way: as many as keep its upstream busy, and no
+//! standing queue behind them.
+//!
+//! What is sent beyond that only waits, in the NATS server or in the Router, and makes every answer
+//! late. Whether there is such a queue is told by the *least* latency of an interval, as in `CoDel`
+//! (Nichols and Jacobson, ACM Queue 2012): a burst drains and leaves some answers that were fast, a
+//! standing queue delays all. Slow requests among fast ones do not matter.
+//!
+//! - Least latency above the target, and the limit was reached: the limit shrinks by that ratio, at
+//!   most by half.
+//! - Below it, and the limit was reached: the limit grows by an eighth.
+//! - The limit was not reached: it stays.
+//!
+//! The target is the allowed delay over what the upstream needs without a queue. That is the least
+//! latency of the last [`GENERATION`]s; since a queue that never empties would hide it, the limit
+//! is cut to a quarter for a moment once in each, as BBR does (Cardwell and others, ACM Queue 2016,
+//! `ProbeRTT`).
+//!
+//! Sans-IO and of one worker, like the breaker: no lock, no clock of its own.
+
+use core::time::Duration;
+
+use crate::clock::Nanos;
+
+/// Where a limit begins: above what any upstream measured so far needs to be busy.
+const START: u32 = 1024;
+/// A limit never falls below this, so that a few slow answers cannot choke a route.
+pub const LEAST: u32 = 32;
+/// Shortest time between two changes.
+const INTERVAL: Duration = Duration::from_millis(20);
+/// Answers that it takes to judge an interval.
+const ENOUGH: u32 = 8;
+/// How long a least latency is believed: one to two of these.
+const GENERATION: Duration = Duration::from_secs(10);
+/// A latency that was not measured.
+const UNKNOWN: u64 = u64::MAX;
+
+/// The limit of one route in one worker.
+#[derive(Debug)]
+pub struct Limit {
+    /// Delay allowed over the base, in nanoseconds; 0 switches the limit off.
+    delay: u64,
+    most: u32,
+    limit: u32,
+    /// Least latency of the present and the last generation, in nanoseconds.
+    base: [u64; 2],
+    generation_ends: Nanos,
+    /// Whether the limit was reached in the present generation.
+    was_reached: bool,
+    /// While the limit is cut to measure the base.
+    cut_until: Option<Nanos>,
+    /// The present interval: when it may end, least latency, answers, whether the limit was reached.
+    interval_ends: Nanos,
+    least: u64,
+    answers: u32,
+    reached: bool,
+}
+
+impl Limit {
+    /// A limit of at most `most` requests that allows this much delay over what the upstream needs;
+    /// with no delay it is always `most`.
+    #[must_use]
+    pub fn new(delay: Duration, most: u32, now: Nanos) -> Self {
+        let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            delay,
+            most,
+            limit: if delay == 0 { most } else { most.min(START) },
+            base: [UNKNOWN; 2],
+            generation_ends: now.after(GENERATION),
+            was_reached: false,
+            cut_until: None,
+            interval_ends: now.after(INTERVAL),
+            least: UNKNOWN,
+            answers: 0,
+            reached: false,
+        }
+    }
+
+    /// Requests that may be on their way now.
+    #[inline]
+    #[must_use]
+    pub fn now(&self) -> u32 {
+        if self.cut_until.is_some() {
+            (self.limit / 4).max(LEAST.min(self.most))
+        } else {
+            self.limit
+        }
+    }
+
+    /// A request had to wait because the limit is reached.
+    #[inline]
+    pub const fn reached(&mut self) {
+        self.reached = true;
+    }
+
+    /// An answer of the upstream has come, after `latency` nanoseconds.
+    #[inline]
+    pub fn answered(&mut self, latency: u64, now: Nanos) {
+        self.answers += 1;
+        self.least = self.least.min(latency);
+        if now >= self.interval_ends && self.delay != 0 {
+            self.judge(now);
+        }
+    }
+
+    /// Milliseconds after which there may be room; at least 1.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> u32 {
+        let latency = if self.least == UNKNOWN { 0 } else { self.least };
+        let millis = latency.max(self.delay).div_ceil(1_000_000);
+        u32::try_from(millis).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Ends an interval.
+    #[cold]
+    fn judge(&mut self, now: Nanos) {
+        if self.answers < ENOUGH {
+            // Not enough to say anything about a queue, but a lone answer knows the base.
+            self.base[0] = self.base[0].min(self.least);
+            return;
+        }
+        self.base[0] = self.base[0].min(self.least);
+        self.was_reached |= self.reached;
+        match self.cut_until {
+            Some(until) if now >= until => self.cut_until = None,
+            Some(_) => {}
+            None if self.reached => self.adapt(),
+            None => {}
+        }
+        if now >= self.generation_ends {
+            self.generation_ends = now.after(GENERATION);
+            self.base = [UNKNOWN, self.base[0]];
+            if self.was_reached {
+                // Time for what is queued to drain, and for what is sent then to be answered.
+                let drain = Duration::from_nanos(self.least.saturating_mul(2));
+                self.cut_until = Some(now.after(drain.max(INTERVAL)));
+            }
+            self.was_reached = false;
+        }
+        let interval = INTERVAL.max(Duration::from_nanos(self.least));
+        self.interval_ends = now.after(interval);
+        (self.least, self.answers, self.reached) = (UNKNOWN, 0, false);
+    }
+
+    fn adapt(&mut self) {
+        let base = self.base[0].min(self.base[1]);
+        // A quarter more than the base is within what scheduling does to it.
+        let target = base.saturating_add(base / 4).saturating_add(self.delay);
+        let limit = u64::from(self.limit);
+        let limit = if self.least > target {
+            let shrunk = u128::from(limit) * u128::from(target) / u128::from(self.least);
+            u64::try_from(shrunk).unwrap_or(limit).max(limit / 2)
+        } else {
+            limit + limit / 8 + 1
+        };
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        self.limit = limit.max(LEAST).min(self.most);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    const STEP: u64 = 100_000;
+
+    /// An upstream that answers `rate` requests a second in their order, each after `base`
+    /// nanoseconds at least, under a load that always has more. Returns the limit, and the
+    /// latency and the rate over the last second.
+    fn run(limit: &mut Limit, rate: u64, base: u64, seconds: u64, start: Nanos) -> (u64, u64) {
+        let mut sent: VecDeque<u64> = VecDeque::new();
+        let mut now = start.0;
+        let end = now + seconds * 1_000_000_000;
+        let (mut latency, mut answered, mut budget) = (0, 0_u64, 0_u64);
+        while now < end {
+            now += STEP;
+            budget = (budget + rate * STEP).min(rate * STEP * 2 + 1_000_000_000);
+            while budget >= 1_000_000_000
+                && sent.front().is_some_and(|&at| at + base <= now)
+                && let Some(at) = sent.pop_front()
+            {
+                budget -= 1_000_000_000;
+                limit.answered(now - at, Nanos(now));
+                if now + 1_000_000_000 > end {
+                    latency = now - at;
+                    answered += 1;
+                }
+            }
+            while sent.len() < limit.now() as usize {
+                sent.push_back(now);
+            }
+            limit.reached();
+        }
+        (latency, answered)
+    }
+
+    const START_AT: Nanos = Nanos(5_000_000_000);
+    const DELAY: Duration = Duration::from_millis(3);
+    const MOST: u32 = 65_536;
+
+    #[test]
+    fn a_standing_queue_shrinks_to_the_delay_and_the_upstream_stays_busy() {
+        for rate in [2_000, 20_000, 200_000] {
+            let mut limit = Limit::new(DELAY, MOST, START_AT);
+            let (latency, answered) = run(&mut limit, rate, 200_000, 25, START_AT);
+            let room = u64::from(LEAST) * 1_000_000_000 / rate;
+            assert!(latency < 6_000_000 + room * 2, "{rate}/s: {latency} ns");
+            assert!(answered * 100 > rate * 95, "{rate}/s: {answered}");
+        }
+    }
+
+    #[test]
+    fn a_slow_upstream_that_is_not_loaded_is_not_held_back() {
+        let mut limit = Limit::new(DELAY, MOST, START_AT);
+        // 40,000/s of 50 ms each: 2,000 on their way, without any queue.
+        let (latency, answered) = run(&mut limit, 40_000, 50_000_000, 30, START_AT);
+        assert!(answered > 38_000, "{answered}");
+        assert!(latency < 75_000_000, "{latency} ns");
+    }
+
+    #[test]
+    fn a_queue_that_never_empties_does_not_become_the_base() {
+        let mut limit = Limit::new(DELAY, MOST, START_AT);
+        let (latency, _) = run(&mut limit, 20_000, 200_000, 180, START_AT);
+        assert!(latency < 8_000_000, "{latency} ns");
+    }
+
+    #[test]
+    fn it_follows_a_capacity_that_changes() {
+        let mut limit = Limit::new(DELAY, MOST, START_AT);
+        run(&mut limit, 100_000, 200_000, 3, START_AT);
+        let later = START_AT.after(Duration::from_secs(3));
+        let (latency, _) = run(&mut limit, 10_000, 200_000, 2, later);
+        assert!(latency < 12_000_000, "{latency} ns");
+        let later = later.after(Duration::from_secs(2));
+        let (_, answered) = run(&mut limit, 100_000, 200_000, 3, later);
+        assert!(answered > 95_000, "{answered}");
+    }
+
+    #[test]
+    fn slow_requests_among_fast_ones_do_not_shrink_it() {
+        let mut limit = Limit::new(DELAY, MOST, START_AT);
+        let mut now = START_AT;
+        for at in 0..100_000_u64 {
+            now = now.after(Duration::from_micros(50));
+            limit.reached();
+            let latency = if at % 20 == 0 { 300_000 } else { 800_000_000 };
+            limit.answered(latency, now);
+        }
+        assert!(limit.now() >= START, "{}", limit.now());
+    }
+
+    #[test]
+    fn without_a_delay_it_is_off_and_without_load_it_stays() {
+        let mut off = Limit::new(Duration::ZERO, 10_000, START_AT);
+        run(&mut off, 1_000, 200_000, 1, START_AT);
+        assert_eq!(off.now(), 10_000);
+        let mut idle = Limit::new(DELAY, 4, START_AT);
+        for at in 0..1000 {
+            idle.answered(1 << 30, START_AT.after(Duration::from_millis(at)));
+        }
+        assert_eq!(idle.now(), 4);
+    }
+}

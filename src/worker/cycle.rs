@@ -176,6 +176,12 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         self.in_flight.len()
     }
 
+    /// The next deadline of a request in flight, to a tick; never without one.
+    #[must_use]
+    pub fn next_deadline(&self) -> Nanos {
+        self.timers.next_due()
+    }
+
     /// Sleeps until rung or until the moment something is due. Call after
     /// [`prepare_to_sleep`](Duty::prepare_to_sleep) has said `true`, and [`awake`](Duty::awake)
     /// afterwards.

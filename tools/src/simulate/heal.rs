@@ -242,7 +242,7 @@ impl World {
             let has_ended = !idle && room.worker.finished();
             room.worker.awake();
             room.is_asleep = false;
-            let due = room.worker.next_due();
+            let due = room.worker.next_deadline();
             ensure(
                 sessions == 0 && in_flight == 0 && (has_ended || idle && due == Nanos::NEVER),
                 Invariant::Rest,

@@ -49,6 +49,8 @@ impl Joined {
             .fd()
             .ok_or_else(|| wrong("the bell page has no descriptor"))?;
         let fds = [memfd.as_fd(), page, eventfd.as_fd()];
+        let region = Region::map(memfd.as_fd(), layout)?;
+        region.write_header(id.into());
         // The answer waits on the socket before the client asks.
         sys::send_packet(ours.as_fd(), &welcome, &fds)?;
         let builder = ClientBuilder::new()
@@ -70,7 +72,7 @@ impl Joined {
         })?;
         Ok(Self {
             client,
-            port: Port::new(Region::map(memfd.as_fd(), layout)?, ours),
+            port: Port::new(region, ours),
             eventfd,
             shared: Region::map(memfd.as_fd(), layout)?,
             memfd,

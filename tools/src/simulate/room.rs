@@ -261,12 +261,13 @@ impl Room {
                 },
             ),
             None => ensure(
-                due == Nanos::NEVER || due <= now.after(STARVED_LOOK),
+                self.worker.next_deadline() == Nanos::NEVER,
                 Invariant::Rest,
                 || {
                     format!(
-                        "worker {} has nothing in flight and a timer at {due}",
-                        self.number
+                        "worker {} has nothing in flight and a timer at {}",
+                        self.number,
+                        self.worker.next_deadline()
                     )
                 },
             ),

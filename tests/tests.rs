@@ -10,7 +10,6 @@
 //! | `exit_codes` | what goes wrong before a request is sent: one line and the documented code |
 //! | `faults` | a test for each numbered fault of `docs/FAULTS.md` |
 //! | `clients` | each handle of the client library, and a gateway that ends under it |
-//! | `bad_input` | sizes, routes, headers, payloads, tenants and deadlines as no good client sends them |
 //! | `contract` | the rules of a decide request: Router and builder refuse the same |
 //! | `protocol` | `docs/PROTOCOL.md`: its numbers are the code's, and a client written from it works |
 //! | `control` | ends, quotas, readiness, counters, clients that say nothing |
@@ -23,7 +22,6 @@
     reason = "a test and its helpers fail by panicking"
 )]
 
-mod bad_input;
 mod bench;
 mod clients;
 mod contract;

@@ -10,7 +10,8 @@
 //! | `torn` | 12: submissions that are never finished |
 //! | `lifecycle` | 18 to 20: clients that die, fork and come back |
 //! | `overload` | 17, 21 and 45: slow, greedy and too many clients |
-//! | `content` | 22 to 28: what is in a request |
+//! | `content` | 24 and 27: rights and tenants |
+//! | `requests` | 22, 23, 25, 26 and 28: what is in a request |
 //! | `upstream` | 29, 30, 33 and 40 to 42: a server that dies, hangs or is cut off |
 //! | `replies` | 34 to 37: nobody who answers, replies that repeat or come late |
 //! | `storm` | 31: a server that comes and goes |
@@ -30,7 +31,9 @@ mod memory;
 mod overload;
 mod races;
 mod replies;
+mod requests;
 mod router_errors;
 mod storm;
+mod table;
 mod torn;
 mod upstream;

@@ -1,11 +1,30 @@
 #!/usr/bin/env bash
 # Everything that must pass before a change lands. Needs the Rust toolchain, gcc, Python 3.11 and
-# bash; installs the two nats-server versions that the tests run against, cargo-fuzz and cargo-deny.
-# FUZZ_SECONDS is the time for each fuzz target, 60 unless set.
+# bash; installs the two nats-server versions that the tests run against, valgrind, cargo-fuzz and
+# cargo-deny.
+#
+#   tools/check.sh           what must pass before a change lands, about 25 min
+#   tools/check.sh --deep    the same with the long form of everything, about 3 h
+#
+# FUZZ_SECONDS is the time for each fuzz target: 60, or 1800 with --deep, unless set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly FUZZ_SECONDS=${FUZZ_SECONDS:-60}
+case "${1:-}" in
+  "")
+    fuzz=60 seeds=1000
+    ;;
+  --deep)
+    fuzz=1800 seeds=100000
+    # What the tests ask for their long forms.
+    export IPCGW_LONG=1
+    ;;
+  *)
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac
+readonly FUZZ_SECONDS=${FUZZ_SECONDS:-$fuzz}
 started=$SECONDS
 
 step() { printf '\n== [%d s] %s\n' "$((SECONDS - started))" "$*"; }
@@ -30,6 +49,9 @@ for server in "$NATS_SERVER_2_9" "$NATS_SERVER_2_14"; do
 done
 unset RUST_TEST_THREADS
 
+step "the worker simulated from $seeds seeds"
+cargo run --release -p ipc-tools --bin simulate -- --seeds "$seeds"
+
 step "benches, as tests"
 NATS_SERVER="$NATS_SERVER_2_14" cargo test --workspace --bench '*'
 
@@ -41,6 +63,16 @@ step "the rings and bells under loom"
 
 step "the rings under AddressSanitizer"
 ./tools/proofs.sh asan
+
+step "the gateway under AddressSanitizer, with every kind of fault"
+NATS_SERVER="$NATS_SERVER_2_14" ./tools/proofs.sh asan-gateway
+
+step "the gateway under valgrind, with every kind of fault"
+if ! command -v valgrind >/dev/null; then
+  apt-get install -y --no-install-recommends valgrind ||
+    { apt-get update && apt-get install -y --no-install-recommends valgrind; }
+fi
+NATS_SERVER="$NATS_SERVER_2_14" ./tools/proofs.sh valgrind
 
 step "each fuzz target for $FUZZ_SECONDS s"
 ./tools/proofs.sh fuzz "$FUZZ_SECONDS"

@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// The reference Router [default: reference-router beside this program]
     #[arg(long, value_name = "PATH", env = "IPC_SOAK_ROUTER")]
     router: Option<PathBuf>,
+    /// The client that writes a history [default: history-client beside this program]
+    #[arg(long, value_name = "PATH", env = "IPC_SOAK_HISTORY_CLIENT")]
+    history_client: Option<PathBuf>,
     /// The NATS server
     #[arg(
         long,
@@ -50,6 +53,11 @@ impl Args {
     /// The gateway's program.
     pub(crate) fn gateway(&self) -> std::io::Result<PathBuf> {
         beside(self.gateway.as_deref(), "ipc-gateway")
+    }
+
+    /// The program of the client that writes a history.
+    pub(crate) fn history_client(&self) -> std::io::Result<PathBuf> {
+        beside(self.history_client.as_deref(), "history-client")
     }
 
     /// The reference Router's program.

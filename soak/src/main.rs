@@ -14,6 +14,7 @@
 //! | `ledger` | each request completes exactly once, with its own reply |
 //! | `sampler` | resident memory and descriptors over time |
 //! | `scenario` | what happens when |
+//! | `witness` | one client more, whose history is held against the Router's log |
 //! | `summary` | what was promised and whether it held |
 
 mod admin;
@@ -24,6 +25,7 @@ mod part;
 mod sampler;
 mod scenario;
 mod summary;
+mod witness;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -13,6 +13,7 @@ use crate::part::{Interrupt, Part, SoakError};
 use crate::sampler::{Sample, descriptors};
 use crate::say;
 use crate::summary::Summary;
+use crate::witness::{self, Witness};
 
 /// Time between two samples.
 const TICK: Duration = Duration::from_secs(1);
@@ -39,11 +40,14 @@ pub(crate) fn run(args: &Args) -> Result<Summary, SoakError> {
     for client in &mut clients {
         client.wait_for(ATTACHED, &interrupt)?;
     }
+    let directory = stage.directory.path();
+    let mut witness = Witness::start(args, &stage.socket, directory, &interrupt)?;
     let start = Instant::now();
     let duration = args.duration.0;
     stage.load(start, duration / 2, &mut summary, &interrupt)?;
     let before = descriptors(gateway)?;
-    let each = before.saturating_sub(at_rest) / clients.len().max(1);
+    // The witness has a session too.
+    let each = before.saturating_sub(at_rest) / (clients.len() + 1);
     let mut victim = clients.remove(0);
     victim.kill()?;
     let without = before.saturating_sub(each);
@@ -56,12 +60,23 @@ pub(crate) fn run(args: &Args) -> Result<Summary, SoakError> {
     stage.load(start, duration, &mut summary, &interrupt)?;
     summary.load = start.elapsed();
     summary.account = settle(&mut clients, &mut summary, &interrupt)?;
+    witness.end(&interrupt)?;
     let emptied = interrupt.until(REST, || Ok(descriptors(gateway)? == at_rest))?;
     summary.promise(
         emptied.is_some(),
         format!("the gateway's descriptors are {at_rest} again once all clients are gone"),
     );
-    stage.end(&mut summary, &interrupt)?;
+    let directory = stage.end(&mut summary, &interrupt)?;
+    let verdict = witness.judge()?;
+    drop(directory);
+    say(&format!("witness: {verdict}"));
+    summary.promise(
+        verdict.holds() && verdict.submitted > 0,
+        format!(
+            "the witness's {} requests are what the Router received",
+            verdict.submitted
+        ),
+    );
     Ok(summary)
 }
 
@@ -115,7 +130,7 @@ struct Stage {
     router: Part,
     _server: Part,
     socket: std::path::PathBuf,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Stage {
@@ -130,7 +145,8 @@ impl Stage {
         let address = line.rsplit(' ').next().unwrap_or_default();
         let url = format!("nats://{address}");
         let mut command = Command::new(args.router()?);
-        let mut router = Part::start("reference-router", command.args(["--nats", &url]))?;
+        witness::log_flags(directory.path(), command.args(["--nats", &url]));
+        let mut router = Part::start("reference-router", &mut command)?;
         router.wait_for("ready", interrupt)?;
         let socket = directory.path().join("gateway.sock");
         let mut command = Command::new(args.gateway()?);
@@ -142,7 +158,7 @@ impl Stage {
             router,
             _server: server,
             socket,
-            _directory: directory,
+            directory,
         };
         stage.gateway.wait_for("serving", interrupt)?;
         stage.warm_up(interrupt)?;
@@ -226,8 +242,12 @@ impl Stage {
         }
     }
 
-    /// Ends everything, the gateway first.
-    fn end(mut self, summary: &mut Summary, interrupt: &Interrupt) -> Result<(), SoakError> {
+    /// Ends everything, the gateway first. What was written is there until what is returned goes.
+    fn end(
+        mut self,
+        summary: &mut Summary,
+        interrupt: &Interrupt,
+    ) -> Result<tempfile::TempDir, SoakError> {
         let status = self.gateway.terminate(interrupt)?;
         summary.promise(
             status.success(),
@@ -258,6 +278,6 @@ impl Stage {
             received >= sent && counts.contains("errors=0"),
             format!("the Router has received and answered them ({received} of at least {sent})"),
         );
-        Ok(())
+        Ok(self.directory)
     }
 }

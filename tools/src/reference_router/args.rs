@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// Write what was received, one JSON object a line, to this file; `-` is stdout
     #[arg(long, value_name = "FILE|-")]
     pub(crate) log: Option<PathBuf>,
+    /// Log only what has this text in its payload
+    #[arg(long, value_name = "TEXT", requires = "log")]
+    pub(crate) log_matching: Option<String>,
     /// Write the body of every reply, one a line and exactly as it is sent, to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) reply_log: Option<PathBuf>,

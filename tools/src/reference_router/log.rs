@@ -54,12 +54,14 @@ struct Line<'a> {
 /// The log. Lines are complete in the file after [`Log::flush`].
 pub(crate) struct Log {
     start: Instant,
+    /// What a payload must contain to be logged.
+    matching: Option<Vec<u8>>,
     out: BufWriter<Box<dyn Write>>,
 }
 
 impl Log {
     /// Creates the file, or takes stdout for `-`.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path, matching: Option<&str>) -> io::Result<Self> {
         let out: Box<dyn Write> = if is_stdout(path) {
             Box::new(io::stdout())
         } else {
@@ -67,6 +69,7 @@ impl Log {
         };
         Ok(Self {
             start: Instant::now(),
+            matching: matching.map(|text| text.as_bytes().to_vec()),
             out: BufWriter::new(out),
         })
     }
@@ -78,6 +81,12 @@ impl Log {
         action: Action,
         code: Option<&str>,
     ) -> io::Result<()> {
+        if let Some(part) = &self.matching {
+            let mut windows = message.payload.windows(part.len().max(1));
+            if !windows.any(|window| window == part) {
+                return Ok(());
+            }
+        }
         let text = std::str::from_utf8(&message.payload).ok();
         let line = Line {
             at_ns: u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX),
@@ -161,7 +170,7 @@ mod tests {
     fn a_line_has_every_field_that_readers_look_for() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut log = Log::create(&path).unwrap();
+        let mut log = Log::create(&path, None).unwrap();
         let mut headers = HeaderMap::new();
         headers.append("k", "v");
         headers.append("k", "w");

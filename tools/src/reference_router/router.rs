@@ -164,7 +164,10 @@ impl Router {
             seen: args.answers.idempotency.then(SeenKeys::default),
             headers: ReplyHeaders::new(&args.answers),
             times: u64::from(args.faults.duplicate) + 1,
-            log: args.log.as_deref().map(Log::create).transpose()?,
+            log: match &args.log {
+                Some(path) => Some(Log::create(path, args.log_matching.as_deref())?),
+                None => None,
+            },
             replies: args.reply_log.as_deref().map(Replies::create).transpose()?,
             counts: Counts::default(),
         })

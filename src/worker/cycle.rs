@@ -81,8 +81,8 @@ pub struct Worker<U, C> {
     untold: VecDeque<Notice>,
     /// Counts requests on routes that are half open.
     toggle: u32,
-    /// When to look again although nobody rings: submissions wait for room, and room makes no
-    /// sound.
+    /// When to look again although nobody rings: submissions or notices wait for room, and room
+    /// makes no sound.
     starved_until: Nanos,
 }
 
@@ -480,7 +480,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             session.is_some_and(|s| s.port.has_submissions().unwrap_or(true))
         });
         let starved = submitted && (self.upstream.room() == 0 || self.in_flight.room() == 0);
-        self.starved_until = if starved {
+        self.starved_until = if starved || !self.untold.is_empty() {
             self.clock.now().after(STARVED_LOOK)
         } else {
             Nanos::NEVER

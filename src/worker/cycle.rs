@@ -222,8 +222,6 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         if seats == 0 {
             return 0;
         }
-        // The last seat of this cycle is not the last of the next.
-        self.first = (self.first + 1) % seats;
         let mut done = 0;
         for seat in (self.first..seats).chain(0..self.first) {
             let Ok(seat) = u32::try_from(seat) else { break };
@@ -233,6 +231,10 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         }
         // Also for a session that was ended in its turn: what it had handed over is on its way.
         if done > 0 {
+            // Whoever was last in this cycle is not last when something is taken again. Cycles in
+            // which there was no room for anybody do not count, or room that comes in step with
+            // them would always go to the same seat.
+            self.first = (self.first + 1) % seats;
             self.upstream.flush();
         }
         done

@@ -390,6 +390,28 @@ fn what_was_handed_over_before_the_session_broke_is_announced() {
 }
 
 #[test]
+fn room_that_comes_every_other_cycle_goes_to_each_session_in_turn() {
+    let mut stage = Stage::new(1, 1);
+    let mut clients = [stage.attach(), stage.attach()];
+    for mark in 0..u64::from(ENTRIES) {
+        for client in &mut clients {
+            submit(client, mark, SECOND);
+        }
+    }
+    let mut served = Vec::new();
+    for _ in 0..4 {
+        stage.worker.do_work();
+        stage.worker.do_work();
+        for request in stage.sent() {
+            served.push(request.session);
+            stage.answer(request.token, Bytes::new());
+        }
+    }
+    served.sort_unstable();
+    assert_eq!(served, [1, 1, 2, 2]);
+}
+
+#[test]
 fn what_may_not_pass_is_rejected_at_once_with_its_code() {
     let mut stage = Stage::new(64, 64);
     let mut client = stage.attach();

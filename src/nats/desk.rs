@@ -10,7 +10,7 @@ use async_nats::Message;
 
 use super::classify;
 use super::held::Held;
-use super::outstanding::{Outstanding, Serial, Unmatched};
+use super::outstanding::{Entered, Outstanding, Serial, Unmatched};
 use super::refused::{Refused, Worked};
 use super::resend::{Plan, Resend};
 use crate::bridge::{Code, Reply, Token, UpstreamEnd};
@@ -69,8 +69,11 @@ impl Desk {
         let (token, route) = (held.request.token, held.request.route);
         let deadline = held.request.deadline;
         self.refused.sent(route, token, serial, deadline);
-        if let Some(given_up) = self.outstanding.enter(token, route, serial, deadline) {
-            self.resend.forget(given_up);
+        match self.outstanding.enter(token, route, serial, deadline) {
+            Entered::New => {}
+            Entered::Replaced(given_up) => self.resend.forget(given_up),
+            // Nobody waits for it any more: an answer to it is late.
+            Entered::GivenUp => return,
         }
         let routes = &self.routes;
         let allows = || {

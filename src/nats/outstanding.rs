@@ -2,13 +2,26 @@
 //!
 //! A token is completed at most once: the first to [`finish`](Outstanding::finish) it wins, and
 //! whoever comes after learns why he is too late. A worker that gave a request up uses its place
-//! again with another generation, and the entry is simply overwritten.
+//! again with another generation, and the entry is simply overwritten; a request of the older
+//! generation that is sent only after that is not entered.
 
 use crate::bridge::Token;
 use crate::clock::Nanos;
 
 /// Names one connection to NATS for the life of the process.
 pub type Serial = u32;
+
+/// What recording a request did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entered {
+    /// Its place was free.
+    New,
+    /// Its place was that of a request which its worker has given up.
+    Replaced(Token),
+    /// It is itself one that its worker has given up: its place has been used again. Requests that
+    /// are held can be overtaken by those of another line.
+    GivenUp,
+}
 
 /// Why a message on a reply inbox completes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,27 +86,33 @@ impl Outstanding {
         }
     }
 
-    /// Records that a request was handed to a connection. Returns the token whose place it took
-    /// while that was still open, if any.
+    /// Records that a request was handed to a connection, unless its place has been used again.
     pub(super) fn enter(
         &mut self,
         token: Token,
         route: u16,
         serial: Serial,
         deadline: Nanos,
-    ) -> Option<Token> {
-        let place = usize::try_from(token.place()).ok()?;
-        let table = self.workers.get_mut(usize::from(token.worker()))?;
+    ) -> Entered {
+        let table = self.workers.get_mut(usize::from(token.worker()));
+        let (Some(table), Ok(place)) = (table, usize::try_from(token.place())) else {
+            return Entered::GivenUp;
+        };
         if table.len() <= place {
             table.resize(place + 1, Entry::default());
         }
-        let entry = table.get_mut(place)?;
+        let Some(entry) = table.get_mut(place) else {
+            return Entered::GivenUp;
+        };
+        if entry.state != State::Empty && is_newer(entry.generation, token.generation()) {
+            return Entered::GivenUp;
+        }
         let first = match entry.state {
             State::Empty => token.generation(),
             _ => entry.first,
         };
-        let replaced = (entry.is_open() && entry.generation != token.generation())
-            .then(|| Token::new(token.worker(), token.place(), entry.generation));
+        let is_replaced = entry.is_open() && entry.generation != token.generation();
+        let before = Token::new(token.worker(), token.place(), entry.generation);
         *entry = Entry {
             deadline,
             generation: token.generation(),
@@ -102,7 +121,11 @@ impl Outstanding {
             route,
             state: State::Waiting,
         };
-        replaced
+        if is_replaced {
+            Entered::Replaced(before)
+        } else {
+            Entered::New
+        }
     }
 
     /// The route of a request that is not completed, and the connection that it was sent on.
@@ -195,6 +218,12 @@ impl Outstanding {
     }
 }
 
+/// Whether a generation comes after another; they wrap.
+const fn is_newer(generation: u32, than: u32) -> bool {
+    let ahead = generation.wrapping_sub(than);
+    ahead != 0 && ahead < 1 << 31
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,7 +232,7 @@ mod tests {
 
     fn with_one() -> Outstanding {
         let mut table = Outstanding::new(1);
-        assert_eq!(table.enter(TOKEN, 3, 9, Nanos(100)), None);
+        assert_eq!(table.enter(TOKEN, 3, 9, Nanos(100)), Entered::New);
         table
     }
 
@@ -219,7 +248,10 @@ mod tests {
     fn an_older_generation_is_late_and_an_unknown_place_is_forged() {
         let mut table = with_one();
         let newer = Token::new(0, 5, 2);
-        assert_eq!(table.enter(newer, 3, 9, Nanos(100)), Some(TOKEN));
+        assert_eq!(
+            table.enter(newer, 3, 9, Nanos(100)),
+            Entered::Replaced(TOKEN)
+        );
         assert_eq!(table.finish(TOKEN), Err(Unmatched::Late));
         for never in [0, 3, u32::MAX] {
             let token = Token::new(0, 5, never);
@@ -232,6 +264,19 @@ mod tests {
         );
         assert_eq!(table.finish(Token::new(7, 5, 2)), Err(Unmatched::Forged));
         assert_eq!(table.finish(newer), Ok(()));
+    }
+
+    #[test]
+    fn a_request_that_was_overtaken_does_not_displace_the_one_that_has_its_place_now() {
+        for (older, newer) in [(1, 2), (u32::MAX, 0)] {
+            let (older, newer) = (Token::new(0, 5, older), Token::new(0, 5, newer));
+            let mut table = Outstanding::new(1);
+            assert_eq!(table.enter(newer, 3, 9, Nanos(100)), Entered::New);
+            assert_eq!(table.enter(older, 3, 9, Nanos(100)), Entered::GivenUp);
+            assert_eq!(table.finish(older), Err(Unmatched::Late));
+            assert_eq!(table.finish(newer), Ok(()));
+            assert_eq!(table.enter(older, 3, 9, Nanos(100)), Entered::GivenUp);
+        }
     }
 
     #[test]

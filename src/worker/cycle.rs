@@ -92,8 +92,8 @@ pub struct Worker<U, C> {
     /// Until when `overload_active` is shown.
     overloaded_until: Nanos,
     slow: SlowClients,
-    /// When to look again although nobody rings: submissions wait for room, and room makes no
-    /// sound; or a session is not listened to.
+    /// When to look again although nobody rings: submissions or notices wait for room, and room
+    /// makes no sound; or a session is not listened to.
     look_again: Nanos,
 }
 
@@ -256,8 +256,6 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         if seats == 0 {
             return 0;
         }
-        // The last seat of this cycle is not the last of the next.
-        self.first = (self.first + 1) % seats;
         let mut done = 0;
         for seat in (self.first..seats).chain(0..self.first) {
             let Ok(seat) = u32::try_from(seat) else { break };
@@ -274,6 +272,10 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         }
         // Also for a session that was ended in its turn: what it had handed over is on its way.
         if done > 0 {
+            // Whoever was last in this cycle is not last when something is taken again. Cycles in
+            // which there was no room for anybody do not count, or room that comes in step with
+            // them would always go to the same seat.
+            self.first = (self.first + 1) % seats;
             self.upstream.flush();
         }
         done
@@ -622,7 +624,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         }
         let no_room = self.upstream.room() == 0 || self.in_flight.room() == 0;
         let starved = if submitted { no_room } else { waits };
-        self.look_again = if starved {
+        self.look_again = if starved || !self.untold.is_empty() {
             self.clock.now().after(STARVED_LOOK)
         } else if self.sessions.has_deaf() {
             self.clock.now().after(DEAF_LOOK)

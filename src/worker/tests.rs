@@ -110,8 +110,13 @@ struct Stage {
 
 impl Stage {
     fn new(burst: u32, max_in_flight: u32) -> Self {
+        Self::with_mailbox(burst, max_in_flight, 64)
+    }
+
+    /// A mailbox that is made for so many sessions.
+    fn with_mailbox(burst: u32, max_in_flight: u32, sessions: usize) -> Self {
         let (own, bell) = (Bell::new().unwrap(), Bell::new().unwrap());
-        let (post, mailbox) = mailbox(own.ringer().unwrap(), bell.ringer().unwrap(), 64);
+        let (post, mailbox) = mailbox(own.ringer().unwrap(), bell.ringer().unwrap(), sessions);
         let upstream = Scripted(Arc::new(Mutex::new(Script {
             room: usize::MAX,
             sent: VecDeque::new(),
@@ -327,6 +332,37 @@ fn what_was_in_flight_for_a_session_never_reaches_its_successor() {
 }
 
 #[test]
+fn a_notice_for_which_there_was_no_room_is_told_although_nobody_rings() {
+    let mut stage = Stage::with_mailbox(64, 64, 0);
+    for session in 1..=3 {
+        drop(stage.attach());
+        let reason = EndReason::PeerDied;
+        stage.post.send(Mail::Detach { session, reason }).unwrap();
+        stage.worker.do_work();
+    }
+    assert!(stage.worker.prepare_to_sleep());
+    let ended = |session: u32| {
+        let notice = stage.post.notice();
+        matches!(notice, Some(Notice::Ended { session: id, .. }) if id == session)
+    };
+    assert!(ended(1) && ended(2));
+    assert_eq!(stage.post.notice(), None);
+    let due = stage.worker.next_due();
+    assert!(
+        due <= stage.clock.now().after(TICK),
+        "it sleeps until {due}"
+    );
+    stage.worker.awake();
+    stage.worker.do_work();
+    assert!(stage.worker.prepare_to_sleep());
+    assert_eq!(stage.worker.next_due(), Nanos::NEVER);
+    assert!(matches!(
+        stage.post.notice(),
+        Some(Notice::Ended { session: 3, .. })
+    ));
+}
+
+#[test]
 fn a_drain_finishes_what_is_in_flight_and_a_stop_does_not_wait() {
     let mut stage = Stage::new(64, 64);
     let mut client = stage.attach();
@@ -380,6 +416,28 @@ fn what_was_handed_over_before_the_session_broke_is_announced() {
     assert_eq!(stage.sent().len(), 1);
     // Whoever takes requests from the link sleeps until it is told of them.
     assert_eq!(stage.upstream.script().flushes, 1);
+}
+
+#[test]
+fn room_that_comes_every_other_cycle_goes_to_each_session_in_turn() {
+    let mut stage = Stage::new(1, 1);
+    let mut clients = [stage.attach(), stage.attach()];
+    for mark in 0..u64::from(ENTRIES) {
+        for client in &mut clients {
+            submit(client, mark, SECOND);
+        }
+    }
+    let mut served = Vec::new();
+    for _ in 0..4 {
+        stage.worker.do_work();
+        stage.worker.do_work();
+        for request in stage.sent() {
+            served.push(request.session);
+            stage.answer(request.token, Bytes::new());
+        }
+    }
+    served.sort_unstable();
+    assert_eq!(served, [1, 1, 2, 2]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! of a message. The gateway's own answering desk stands between it and the workers' links.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
@@ -49,6 +50,8 @@ pub(crate) struct Broker {
     lines: Vec<Line>,
     serial: Serial,
     network: Network,
+    /// The connection that each request was last sent on.
+    sent_on: BTreeMap<Token, Serial>,
     pub(crate) mood: Mood,
     /// Takes nothing from the links: their room runs out.
     pub(crate) is_stalled: bool,
@@ -68,6 +71,7 @@ impl Broker {
             lines: (0..scene.plan.lines).map(|_| Line::default()).collect(),
             serial: 0,
             network: Network::default(),
+            sent_on: BTreeMap::new(),
             mood: Mood::Mixed,
             is_stalled: false,
             flag: Arc::default(),
@@ -305,6 +309,10 @@ impl Broker {
             }
         }
         self.desk.lost(serial, now);
+        // With a queue full of noise the answer may have had no room.
+        let lost = self.sent_on.extract_if(.., |_, on| *on == serial);
+        let ends = |token: &Token| !scene.plan.injects && !scene.ledger.may_repeat(*token);
+        scene.lost.extend(lost.map(|(token, _)| token).filter(ends));
         self.held_due = now;
         Ok(())
     }
@@ -416,6 +424,7 @@ impl Broker {
         let way = Duration::from_micros(scene.rng.u64(..200));
         self.network
             .push(now.after(way), Event::Arrival(shipped, fate));
+        self.sent_on.insert(held.request.token, serial);
         self.desk.sent(held, serial);
         Ok(())
     }

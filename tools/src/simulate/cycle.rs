@@ -38,16 +38,21 @@ impl Room {
         let now = scene.clock.now();
         let mut expected = Expected::default();
         self.take_mail(&mut expected, scene);
+        let hopeful = self.hopeful(scene);
         let done = self.worker.do_work();
         scene.tally.cycles += 1;
         scene
             .trace
             .note(format_args!("worker {} did {done} at {now}", self.number));
+        self.model.took = false;
         for crossing in self.record.take() {
             match crossing {
-                Crossing::Sent(request) => self.was_sent(&request, &mut expected, scene, now)?,
+                Crossing::Sent(request) => {
+                    self.model.took = true;
+                    self.was_sent(&request, &mut expected, scene, now)?;
+                }
                 Crossing::Received { token, code, bytes } => {
-                    self.was_answered(token, code, bytes, &mut expected, scene);
+                    self.was_answered(token, code, bytes, &mut expected, scene)?;
                 }
             }
         }
@@ -56,6 +61,8 @@ impl Room {
         }
         let violated = self.read_notices(scene)?;
         self.observe(&mut expected, scene)?;
+        self.check_turns(&hopeful, scene)?;
+        self.check_lost(scene)?;
         self.check_counters(&expected, violated, scene)
     }
 
@@ -65,6 +72,8 @@ impl Room {
             match mail {
                 Sent::Attach(id) => {
                     self.model.live.insert(id);
+                    let seats = u32::try_from(self.model.live.len()).unwrap_or(u32::MAX);
+                    self.model.seats = self.model.seats.max(seats);
                     let guest = scene.guests.get(&id);
                     self.model.had_hostile |= guest.is_some_and(|guest| !guest.is_honest());
                 }
@@ -180,10 +189,18 @@ impl Room {
         bytes: u64,
         expected: &mut Expected,
         scene: &mut Scene,
-    ) {
+    ) -> Checked {
+        let answers = scene.ledger.answered(token);
+        // What is put past the desk comes again.
+        ensure(
+            answers <= 1 || scene.plan.injects,
+            Invariant::ExactlyOnce,
+            || format!("{:#x} was answered {answers} times", token.bits()),
+        )?;
         if !expect_end(token, code, bytes, expected, scene) {
             self.model.late += 1;
         }
+        Ok(())
     }
 
     /// Takes the worker's notices; returns whether a session has ended for its own fault.
@@ -303,6 +320,7 @@ impl Room {
             ensure(taken.len() <= most, Invariant::Isolation, || {
                 format!("session {id}: {} were taken at once", taken.len())
             })?;
+            self.model.took |= !taken.is_empty();
             self.model.accepted += taken.len() as u64;
         }
         for id in &expected.stopped {

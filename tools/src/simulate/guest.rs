@@ -61,6 +61,8 @@ pub(crate) struct Guest {
     pub(crate) tenant: Option<Arc<str>>,
     /// Whether it has said that it sleeps.
     pub(crate) sleeps: bool,
+    /// Cycles in which others got a turn and it did not, although it had something.
+    pub(crate) passed_over: u32,
     completions: RingView,
     submissions: RingView,
     /// Completions seen in the ring.
@@ -104,6 +106,7 @@ impl Guest {
             rights,
             tenant,
             sleeps: false,
+            passed_over: 0,
             observed: 0,
             waiting: VecDeque::new(),
             accepted: 0,
@@ -123,6 +126,16 @@ impl Guest {
 
     pub(crate) fn message_size(&self) -> u32 {
         self.shared.layout().message_size()
+    }
+
+    /// Blocks that it has.
+    pub(crate) fn entries(&self) -> u32 {
+        self.shared.layout().entries()
+    }
+
+    /// Submissions that the worker has taken.
+    pub(crate) const fn accepted(&self) -> u32 {
+        self.accepted
     }
 
     /// Completions that the worker has shown since the last call.

@@ -58,6 +58,8 @@ pub(crate) struct Flight {
     may_repeat: bool,
     /// Times that the Router has seen it.
     seen: u32,
+    /// Answers that the worker has got for it.
+    answers: u32,
     /// How it was completed, or that it left without a completion.
     end: Option<End>,
 }
@@ -121,6 +123,7 @@ impl Ledger {
             deadline: request.deadline,
             may_repeat,
             seen: 0,
+            answers: 0,
             end: None,
         };
         ensure(
@@ -141,6 +144,27 @@ impl Ledger {
         let flight = self.open.remove(&token.bits())?;
         self.mark_end(token, End::Completed(code));
         Some(flight)
+    }
+
+    /// The worker has got an answer; returns how many that makes for this request.
+    pub(crate) fn answered(&mut self, token: Token) -> u32 {
+        let flight = self.flights.get_mut(&token.bits());
+        flight.map_or(0, |flight| {
+            flight.answers += 1;
+            flight.answers
+        })
+    }
+
+    /// Whether a request may be sent more than once.
+    pub(crate) fn may_repeat(&self, token: Token) -> bool {
+        let flight = self.flights.get(&token.bits());
+        flight.is_some_and(|flight| flight.may_repeat)
+    }
+
+    /// How many of a session's requests are open.
+    pub(crate) fn in_flight_of(&self, worker: u8, session: u32) -> usize {
+        let of_session = |(_, flight): &(Token, &Flight)| flight.session == session;
+        self.open_of(worker).filter(of_session).count()
     }
 
     fn mark_end(&mut self, token: Token, end: End) {

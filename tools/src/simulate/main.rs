@@ -15,7 +15,7 @@
 //! | `run`, `progress` | one seed; where it is, for the report of a panic |
 //! | `plan`, `world`, `scene` | what a seed's world is made of |
 //! | `steps`, `heal` | what can happen; what must be possible afterwards |
-//! | `room`, `cycle` | a worker, and what must hold after each of its cycles |
+//! | `room`, `cycle`, `fairness` | a worker, and what must hold after each of its cycles |
 //! | `tap`, `clock`, `joined` | a watched link, a hand clock, both ends of a session |
 //! | `guest`, `ask`, `hostile` | clients, what they ask for, what they should not do |
 //! | `broker`, `network`, `fate` | NATS and the Router |
@@ -27,6 +27,7 @@ mod ask;
 mod broker;
 mod clock;
 mod cycle;
+mod fairness;
 mod fate;
 mod guest;
 mod heal;

@@ -74,6 +74,10 @@ pub(crate) struct Model {
     pub(crate) live: BTreeSet<u32>,
     /// Sessions that it was made to end and has not said so of.
     pub(crate) ended: BTreeMap<u32, EndReason>,
+    /// Most sessions that it has served at once.
+    pub(crate) seats: u32,
+    /// Whether it took something from a ring in the last cycle.
+    pub(crate) took: bool,
     /// Replies that found nothing.
     pub(crate) late: u64,
     pub(crate) accepted: u64,
@@ -128,6 +132,8 @@ impl Room {
                 phase: Phase::Serving,
                 live: BTreeSet::new(),
                 ended: BTreeMap::new(),
+                seats: 0,
+                took: false,
                 late: 0,
                 accepted: 0,
                 abandoned: 0,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use ipc_gateway::bridge::Admissions;
+use ipc_gateway::bridge::{Admissions, Token};
 use ipc_gateway::clock::Nanos;
 use ipc_gateway::worker::charges::Charges;
 use ipc_gateway::worker::mailbox::NewSession;
@@ -39,6 +39,8 @@ pub(crate) struct Scene {
     pub(crate) ledger: Ledger,
     pub(crate) trace: Trace,
     pub(crate) tally: Tally,
+    /// Requests whose connection is gone: they must end in their workers' next cycles.
+    pub(crate) lost: Vec<Token>,
     last_session: u32,
 }
 
@@ -56,6 +58,7 @@ impl Scene {
             guests: BTreeMap::new(),
             ledger: Ledger::default(),
             tally: Tally::default(),
+            lost: Vec::new(),
             last_session: 0,
             plan,
             rng,

@@ -9,6 +9,7 @@
 //! | `waiting` | clients that have not said hello |
 //! | `attach` | from a hello to a session |
 //! | `room` | the sessions |
+//! | `returns` | memory on its way back from sessions that have ended |
 //! | `limits` | the limit on open descriptors |
 //! | `throttle` | fewer log lines about clients that make many |
 //! | `server` | the loop: notices of the workers, signals, the threads' pulse |
@@ -23,6 +24,7 @@ mod interrupt;
 mod limits;
 mod listener;
 mod report;
+mod returns;
 mod room;
 mod server;
 mod socket_file;

@@ -4,7 +4,7 @@ use ipc_ringbuf::error::EndReason;
 
 use super::Counter;
 
-/// Counters of the control room; its one thread writes them.
+/// Counters of the control room; its one thread writes them, but for what is said below.
 #[derive(Debug)]
 pub struct ControlMetrics {
     /// Clients attached.
@@ -15,6 +15,8 @@ pub struct ControlMetrics {
     ended: [Counter; EndReason::ALL.len()],
     /// Clients that have connected and not said what they want (gauge).
     pub pending: Counter,
+    /// Bytes of sessions that have ended whose memory is not back yet (gauge). Written under a lock.
+    pub returning_bytes: Counter,
     /// Clients that were dropped before they said what they want, because too many others waited.
     pub evicted: Counter,
     /// Failures to accept a client.
@@ -32,6 +34,7 @@ impl Default for ControlMetrics {
             refused: EndReason::ALL.map(|_| Counter::default()),
             ended: EndReason::ALL.map(|_| Counter::default()),
             pending: Counter::default(),
+            returning_bytes: Counter::default(),
             evicted: Counter::default(),
             accept_errors: Counter::default(),
             log_suppressed: Counter::default(),

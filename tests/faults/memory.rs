@@ -2,8 +2,7 @@
 
 use std::os::fd::AsFd as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ipc_ringbuf::entry::{DESCRIPTOR_WORDS, Sqe, Words};
@@ -14,10 +13,10 @@ use ipc_ringbuf::{ClientBuilder, Code, Request};
 use crate::support::admin::{get, metric};
 use crate::support::gateway::{Gateway, attach, connected, start, start_configured};
 use crate::support::hostile::Hostile;
-use crate::support::lines::Lines;
 use crate::support::polite::Polite;
 use crate::support::raw::{RawClient, call};
 use crate::support::router::Router;
+use crate::support::script::Script;
 use crate::support::server::Server;
 use crate::support::{books, decide, eventually};
 
@@ -265,36 +264,6 @@ fn scramble(mut words: Words, state: &mut u64) -> Words {
         _ => next() % 200,
     };
     words
-}
-
-/// A client script of this directory, ended with its guard.
-struct Script {
-    child: Child,
-    said: Lines,
-}
-
-impl Script {
-    fn start(name: &str, gateway: &Gateway) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut child = Command::new("python3")
-            .arg("-B")
-            .arg(root.join("tests/faults").join(name))
-            .arg(root.join("examples"))
-            .arg(&gateway.socket)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 is installed");
-        let said = Lines::of(child.stdout.take().unwrap());
-        Self { child, said }
-    }
-}
-
-impl Drop for Script {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
 }
 
 /// A client can hold the lock that giving its memory back needs. It pays for it with its quota.

@@ -95,8 +95,15 @@ fn orphan_of(script: &Script) -> u32 {
         let stat = std::fs::read_to_string(&path).unwrap();
         stat.rsplit_once(") ").unwrap().1.starts_with('Z')
     });
-    script.said.wait_for("\n");
-    script.said.text().lines().next().unwrap().parse().unwrap()
+    let mut child = None;
+    eventually("the child says its number", || {
+        let said = script.said.text();
+        child = said
+            .lines()
+            .find_map(|line| line.strip_prefix("child ")?.parse().ok());
+        child.is_some()
+    });
+    child.unwrap()
 }
 
 #[test]
@@ -104,16 +111,26 @@ fn f19_a_forked_child_does_not_keep_the_session_of_its_dead_parent() {
     let server = Server::with(&["-D"]);
     let gateway = connected(&server);
     eventually("both connections are made", || server.connections() == 2);
-    let _router = Router::start(&server, &["--delay", "100ms"]);
-    let polite = Polite::start(&gateway.socket, "polite", 100);
+    let _router = Router::start(&server, &["--delay", "3s"]);
+    let mut polite = Polite::start(&gateway.socket, "polite", 100);
+    polite.pause();
+    let before = books::at_rest(&gateway).accepted;
     let at_rest = gateway.descriptors();
     let mut forked = Script::start("fork.py", &gateway);
+    forked.said.wait_for("sent\n");
+    let accepted = || books::Books::of(&gateway).accepted;
+    eventually("its requests are accepted", || accepted() == before + 8);
+    polite.go();
+    forked.go();
     let child = orphan_of(&forked);
     let took = eventually("the session is gone", || gateway.descriptors() <= at_rest);
     println!("reclaimed in {took:?} while the child lives");
     assert!(took < 10 * RECLAIM, "{took:?}");
     forked.go();
     forked.said.wait_for("scribbled\n");
+    eventually("the polite client works on", || {
+        accepted() >= before + 8 + 50
+    });
     assert!(Path::new(&format!("/proc/{child}")).exists());
     assert_eq!(regions(&gateway), 1);
     assert_eq!(
@@ -180,9 +197,11 @@ fn f20_no_old_answer_reaches_a_client_that_has_come_back() {
         metric(&gateway, "ipcgw_late_replies_total", "")
             + metric(&gateway, "ipcgw_unmatched_replies_total", "")
     };
+    // A probe before the Router's start may have been answered late too.
     eventually("the answers to the dead have come", || {
-        late() == books.abandoned
+        late() >= books.abandoned
     });
+    println!("{} late answers", late());
     // Most of them had sent something before they died.
     let seen = router.payloads().concat();
     let was_seen = |mark: &&String| seen.contains(&format!("\"{mark}-0\""));

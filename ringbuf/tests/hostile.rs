@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 
 use ipc_ringbuf::entry::{Cqe, DESCRIPTOR_WORDS, MAX_HEADER_BYTES, Opcode, Sqe, SqeError, Words};
 use ipc_ringbuf::error::PeerMisbehaved;
-use ipc_ringbuf::handshake::{RouteInfo, Welcome};
+use ipc_ringbuf::handshake::{RouteInfo, Welcome, farewell};
 use ipc_ringbuf::headers::{self, HeaderError};
 use ipc_ringbuf::layout::{Geometry, Layout, Ring};
 use ipc_ringbuf::primitive::Ordering;
@@ -308,6 +308,9 @@ fn memory_that_was_given_back_is_no_answer() {
     }
     pair.port.publish();
     assert_eq!(pair.client.poll().unwrap().payload(), b"y");
+    // As the gateway does it: it says why, and closes later.
+    let reason = EndReason::SlowClient;
+    sys::send_packet(pair.port.socket(), &farewell(reason), &[]).unwrap();
     let bytes = pair.shared.layout().region_bytes();
     sys::give_back(pair.memfd.as_fd(), bytes).unwrap();
     let mut marks = Vec::new();
@@ -318,6 +321,7 @@ fn memory_that_was_given_back_is_no_answer() {
     marks.sort_unstable();
     assert_eq!(marks, [0, 1, 2]);
     assert!(!pair.client.is_attached());
+    assert_eq!(pair.client.end_reason(), Some(reason));
 }
 
 /// The client looks at the submission ring's head only when the ring may be full, which is never

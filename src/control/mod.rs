@@ -11,6 +11,7 @@
 //! | `attach` | from a hello to a session |
 //! | `attach_rate` | how often a user may attach |
 //! | `room` | the sessions |
+//! | `returns` | memory on its way back from sessions that have ended |
 //! | `limits` | the limit on open descriptors |
 //! | `throttle` | fewer log lines about clients that make many |
 //! | `server` | the loop: notices of the workers, signals, the threads' pulse |
@@ -28,6 +29,7 @@ mod limits;
 mod listener;
 mod manager;
 mod report;
+mod returns;
 mod room;
 mod server;
 mod socket_file;

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::attach::{self, Excess, Peer};
 use super::attach_rate::AttachRates;
 use super::report::{Report, Row};
+use super::returns::Returns;
 use super::server::WorkerHandle;
 use super::throttle::Throttle;
 use super::waiting::Waiting;
@@ -43,6 +44,7 @@ pub(super) struct Room {
     routes: Arc<[Route]>,
     workers: Vec<WorkerHandle>,
     live: HashMap<u32, Live>,
+    returns: Returns,
     waiting: Waiting,
     /// Mails for which a worker's mailbox had no room, by worker, oldest first.
     unsent: VecDeque<(usize, Mail)>,
@@ -73,12 +75,14 @@ impl Room {
         workers: Vec<WorkerHandle>,
         report: Arc<Report>,
     ) -> Self {
+        let returns = Returns::new(Arc::clone(&report.sources.control));
         Self {
             settings,
             report,
             routes,
             workers,
             live: HashMap::new(),
+            returns,
             waiting: Waiting::default(),
             unsent: VecDeque::new(),
             behind: Rc::default(),
@@ -142,11 +146,12 @@ impl Room {
             return Err(self.over(Excess { resource, limit }));
         }
         let mine = self.live.values().filter(|live| live.uid == peer.uid);
-        let has = mine.fold((0_u32, 0_u64), |(n, bytes), live| {
+        let has = mine.fold(self.returns.of(peer.uid), |(n, bytes), live| {
             (n + 1, bytes + live.bytes)
         });
         attach::within(quota, has, layout.region_bytes()).map_err(|excess| self.over(excess))?;
-        if self.live.len() >= self.settings.max_sessions as usize {
+        let sessions = self.live.len() + self.returns.sessions() as usize;
+        if sessions >= self.settings.max_sessions as usize {
             let most = self.settings.max_sessions;
             let detail = format!("the gateway takes {most} sessions (control.max_sessions)");
             return Err(refusal(EndReason::AttachQuota, detail));
@@ -321,14 +326,14 @@ impl Room {
             watcher.abort();
         }
         sys::send_packet(live.socket.as_fd(), &farewell(reason), &[]).ok();
+        let uid = live.uid;
         if reason != EndReason::Draining
-            && let Err(error) = sys::give_back(live.memfd.as_fd(), live.bytes)
+            && let Err(error) = self.returns.begin(uid, live.memfd, live.bytes)
         {
             tracing::warn!(session, %error, "cannot give a session's memory back");
         }
         self.report.ended(session);
         self.report.sources.control.end(reason);
-        let uid = live.uid;
         match fault {
             Some(fault) if self.may_log("corrupt", uid) => {
                 tracing::warn!(session, uid, %fault, "session ended: its rings are corrupt");

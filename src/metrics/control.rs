@@ -64,7 +64,7 @@ impl AcceptError {
     }
 }
 
-/// Counters of the control room; its one thread writes them.
+/// Counters of the control room; its one thread writes them, but for what is said below.
 #[derive(Debug)]
 pub struct ControlMetrics {
     /// Clients attached.
@@ -77,6 +77,8 @@ pub struct ControlMetrics {
     over_quota: [Counter; Resource::ALL.len()],
     /// Clients that have connected and not said what they want (gauge).
     pub pending: Counter,
+    /// Bytes of sessions that have ended whose memory is not back yet (gauge). Written under a lock.
+    pub returning_bytes: Counter,
     /// Clients that were dropped before they said what they want, because too many others waited.
     pub evicted: Counter,
     /// Failures to accept a client, in the order of [`AcceptError::ALL`].
@@ -95,6 +97,7 @@ impl Default for ControlMetrics {
             ended: EndReason::ALL.map(|_| Counter::default()),
             over_quota: Resource::ALL.map(|_| Counter::default()),
             pending: Counter::default(),
+            returning_bytes: Counter::default(),
             evicted: Counter::default(),
             accept_errors: AcceptError::ALL.map(|_| Counter::default()),
             log_suppressed: Counter::default(),

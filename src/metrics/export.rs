@@ -256,6 +256,11 @@ impl Sources {
             "Clients connected that have not said what they want",
             control.pending.get(),
         )?;
+        out.gauge(
+            "returning_bytes",
+            "Memory of ended sessions that is not given back yet",
+            control.returning_bytes.get(),
+        )?;
         out.counter(
             "evicted_clients",
             "Clients dropped before they said what they want, because too many others waited",

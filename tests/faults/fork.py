@@ -16,12 +16,15 @@ session = client.Client(sys.argv[2])
 for mark in range(8):
     session.submit("decide", b"x" * 100, mark)
 session.flush()
+print("sent", flush=True)
+# They are on their way when this goes on.
+sys.stdin.readline()
 # What the library forbids, and a careless program could allow again.
 session.region.madvise(mmap.MADV_DOFORK)
 if os.fork() == 0:
     with open("/proc/self/maps", encoding="ascii") as maps:
         assert "memfd:ipc-gateway-session" in maps.read()
-    print(os.getpid(), flush=True)
+    print("child", os.getpid(), flush=True)
     for line in sys.stdin:
         session.region[:] = b"\xff" * len(session.region)
         print("scribbled", flush=True)

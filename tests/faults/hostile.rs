@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use ipc_ringbuf::Code;
+
 use crate::support::admin::metric;
 use crate::support::gateway::{Gateway, connected, start};
 use crate::support::hostile::{self, Hostile};
 use crate::support::polite::Polite;
+use crate::support::raw::{RawClient, call};
 use crate::support::router::Router;
 use crate::support::server::Server;
 use crate::support::{books, eventually};
@@ -168,6 +171,33 @@ fn f09_a_storm_of_wakes_wakes_nobody_for_long() {
     assert!(ratio < 2.0, "{ratio}");
     assert!(in_vain < rings / 10, "{in_vain}");
     books::at_rest(&gateway);
+}
+
+#[test]
+fn f09_a_session_that_is_not_listened_to_is_served_by_the_clock() {
+    let gateway = start(&["--upstream", "loopback"]);
+    let mut raw = RawClient::attach(&gateway.socket, 64);
+    let deafened = || metric(&gateway, "ipcgw_sessions_deafened_total", "");
+    eventually("it is not listened to", || {
+        for _ in 0..1000 {
+            raw.ring_gateway();
+        }
+        deafened() == 1
+    });
+    let rung = metric(&gateway, "ipcgw_rings_in_vain_total", "");
+    let start = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(raw.exchange(&call(0).to_words(), &[]).code, Code::Ok);
+    }
+    let took = start.elapsed();
+    println!("{rung} rings in vain; then 10 requests in {took:?}");
+    // A millisecond each at most, and not the second for which it is not listened to.
+    assert!(took < Duration::from_millis(500), "{took:?}");
+    books::at_rest(&gateway);
+    drop(raw);
+    eventually("it has gone", || {
+        metric(&gateway, "ipcgw_sessions", "") == 0
+    });
 }
 
 #[test]

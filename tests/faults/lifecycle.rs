@@ -1,17 +1,15 @@
 //! Faults 18 to 20: clients that die, fork and come back.
 
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ipc_ringbuf::{Code, Request};
 
 use crate::support::admin::metric;
 use crate::support::gateway::{Gateway, attach, connected, start};
-use crate::support::lines::Lines;
 use crate::support::polite::Polite;
 use crate::support::router::Router;
+use crate::support::script::Script;
 use crate::support::server::Server;
 use crate::support::steps::{StepChild, WAYS};
 use crate::support::{books, eventually};
@@ -89,59 +87,23 @@ fn f18_a_client_that_dies_at_any_step_in_any_way_leaves_nothing_behind() {
     assert_eq!(metric(&gateway, "ipcgw_ring_violations_total", ""), 0);
 }
 
-/// A process that forks, is killed, and leaves a child that holds everything it had.
-struct Forked {
-    parent: Child,
-    orders: Option<ChildStdin>,
-    said: Lines,
-}
-
-impl Forked {
-    fn start(gateway: &Gateway) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut parent = Command::new("python3")
-            .arg("-B")
-            .arg(root.join("tests/faults/fork.py"))
-            .arg(root.join("examples"))
-            .arg(&gateway.socket)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 is installed");
-        let orders = parent.stdin.take();
-        let said = Lines::of(parent.stdout.take().unwrap());
-        Self {
-            parent,
-            orders,
-            said,
-        }
-    }
-
-    /// Waits until the parent is dead, though nobody has waited for it; returns the child's number.
-    fn dead(&self) -> u32 {
-        let path = format!("/proc/{}/stat", self.parent.id());
-        eventually("the parent is dead", || {
-            let stat = std::fs::read_to_string(&path).unwrap();
-            stat.rsplit_once(") ").unwrap().1.starts_with('Z')
-        });
-        self.said.wait_for("\n");
-        self.said.text().lines().next().unwrap().parse().unwrap()
-    }
-
-    /// Lets the child write all over the region.
-    fn scribble(&mut self) {
-        self.orders.as_mut().unwrap().write_all(b"\n").unwrap();
-        self.said.wait_for("scribbled\n");
-    }
-}
-
-impl Drop for Forked {
-    fn drop(&mut self) {
-        // The child ends with its input.
-        self.orders = None;
-        self.parent.kill().ok();
-        self.parent.wait().ok();
-    }
+/// Waits until the process that forked is dead, though nobody has waited for it; returns the number
+/// of its child.
+fn orphan_of(script: &Script) -> u32 {
+    let path = format!("/proc/{}/stat", script.pid());
+    eventually("the parent is dead", || {
+        let stat = std::fs::read_to_string(&path).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('Z')
+    });
+    let mut child = None;
+    eventually("the child says its number", || {
+        let said = script.said.text();
+        child = said
+            .lines()
+            .find_map(|line| line.strip_prefix("child ")?.parse().ok());
+        child.is_some()
+    });
+    child.unwrap()
 }
 
 #[test]
@@ -149,15 +111,26 @@ fn f19_a_forked_child_does_not_keep_the_session_of_its_dead_parent() {
     let server = Server::with(&["-D"]);
     let gateway = connected(&server);
     eventually("both connections are made", || server.connections() == 2);
-    let _router = Router::start(&server, &["--delay", "100ms"]);
-    let polite = Polite::start(&gateway.socket, "polite", 100);
+    let _router = Router::start(&server, &["--delay", "3s"]);
+    let mut polite = Polite::start(&gateway.socket, "polite", 100);
+    polite.pause();
+    let before = books::at_rest(&gateway).accepted;
     let at_rest = gateway.descriptors();
-    let mut forked = Forked::start(&gateway);
-    let child = forked.dead();
+    let mut forked = Script::start("fork.py", &gateway);
+    forked.said.wait_for("sent\n");
+    let accepted = || books::Books::of(&gateway).accepted;
+    eventually("its requests are accepted", || accepted() == before + 8);
+    polite.go();
+    forked.go();
+    let child = orphan_of(&forked);
     let took = eventually("the session is gone", || gateway.descriptors() <= at_rest);
     println!("reclaimed in {took:?} while the child lives");
     assert!(took < 10 * RECLAIM, "{took:?}");
-    forked.scribble();
+    forked.go();
+    forked.said.wait_for("scribbled\n");
+    eventually("the polite client works on", || {
+        accepted() >= before + 8 + 50
+    });
     assert!(Path::new(&format!("/proc/{child}")).exists());
     assert_eq!(regions(&gateway), 1);
     assert_eq!(
@@ -224,9 +197,11 @@ fn f20_no_old_answer_reaches_a_client_that_has_come_back() {
         metric(&gateway, "ipcgw_late_replies_total", "")
             + metric(&gateway, "ipcgw_unmatched_replies_total", "")
     };
+    // A probe before the Router's start may have been answered late too.
     eventually("the answers to the dead have come", || {
-        late() == books.abandoned
+        late() >= books.abandoned
     });
+    println!("{} late answers", late());
     // Most of them had sent something before they died.
     let seen = router.payloads().concat();
     let was_seen = |mark: &&String| seen.contains(&format!("\"{mark}-0\""));

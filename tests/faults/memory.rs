@@ -3,19 +3,20 @@
 use std::os::fd::AsFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc_ringbuf::entry::{DESCRIPTOR_WORDS, Sqe, Words};
 use ipc_ringbuf::layout::{Geometry, Layout};
 use ipc_ringbuf::region::Region;
-use ipc_ringbuf::{Code, Request};
+use ipc_ringbuf::{ClientBuilder, Code, Request};
 
-use crate::support::admin::metric;
-use crate::support::gateway::{Gateway, attach, connected, start};
+use crate::support::admin::{get, metric};
+use crate::support::gateway::{Gateway, attach, connected, start, start_configured};
 use crate::support::hostile::Hostile;
 use crate::support::polite::Polite;
 use crate::support::raw::{RawClient, call};
 use crate::support::router::Router;
+use crate::support::script::Script;
 use crate::support::server::Server;
 use crate::support::{books, decide, eventually};
 
@@ -263,4 +264,45 @@ fn scramble(mut words: Words, state: &mut u64) -> Words {
         _ => next() % 200,
     };
     words
+}
+
+/// A client can hold the lock that giving its memory back needs. It pays for it with its quota.
+#[test]
+fn f14_a_client_that_locks_its_memory_holds_up_nobody() {
+    let text = "[control.quota]\nsessions = 3\n";
+    let gateway = start_configured(text, &["--upstream", "loopback"]);
+    let mut other = attach(&gateway);
+    let script = Script::start("hold.py", &gateway);
+    script.said.wait_for("\n");
+    if script.said.text().starts_with("cannot") {
+        println!(
+            "not tried: this user may not use userfaultfd: {}",
+            script.said.text()
+        );
+        return;
+    }
+    eventually("its session has ended", || {
+        metric(&gateway, "ipcgw_sessions_ended_total", "DETACHED") == 1
+    });
+    let start = Instant::now();
+    let third = attach(&gateway);
+    assert_eq!(get(&gateway, "/livez").0, 200);
+    let request = Request::to("decide").payload(b"x");
+    assert_eq!(other.call(request).unwrap().code(), Code::Ok);
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    // The memory that is not back is still its user's.
+    let builder = ClientBuilder::new().socket(&gateway.socket);
+    let refused = builder.connect().err().map(|error| error.to_string());
+    assert!(refused.unwrap().contains("3 sessions"));
+    assert!(metric(&gateway, "ipcgw_returning_bytes", "") > 0);
+    drop(script);
+    drop(attach(&gateway));
+    drop((other, third));
+    eventually("all is given back", || {
+        !gateway.holds_regions() && metric(&gateway, "ipcgw_returning_bytes", "") == 0
+    });
 }

@@ -40,6 +40,16 @@ impl Gateway {
         std::fs::read_dir(path).unwrap().count()
     }
 
+    /// Whether a descriptor of a session's memory is open.
+    pub(crate) fn holds_regions(&self) -> bool {
+        let path = format!("/proc/{}/fd", self.pid());
+        let mut links = std::fs::read_dir(path).unwrap().flatten();
+        links.any(|entry| {
+            std::fs::read_link(entry.path())
+                .is_ok_and(|link| link.to_string_lossy().contains("ipc-gateway-session"))
+        })
+    }
+
     /// Resident memory in bytes.
     pub(crate) fn resident(&self) -> i64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();

@@ -21,6 +21,7 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod router;
+pub(crate) mod script;
 pub(crate) mod server;
 pub(crate) mod silent;
 pub(crate) mod steps;

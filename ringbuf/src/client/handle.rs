@@ -444,7 +444,8 @@ impl Client {
     /// it, and given its memory back, that is the reason.
     #[cold]
     fn distrust(&mut self) {
-        let said = self.session.as_ref().and_then(Session::ended);
+        let session = self.session.as_ref();
+        let said = session.and_then(|session| session.farewell().or_else(|| session.ended()));
         self.ended = Some(said.unwrap_or(EndReason::RingCorrupt));
         self.lose();
     }

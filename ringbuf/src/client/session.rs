@@ -313,11 +313,16 @@ impl Session {
         if sys::hung_up(self.socket.as_fd()) == Peer::Present {
             return None;
         }
+        self.farewell().or(Some(EndReason::PeerDied))
+    }
+
+    /// Why the gateway says that it has ended the session; it says so before it closes. Takes what
+    /// waits on the socket.
+    pub(super) fn farewell(&self) -> Option<EndReason> {
         match sys::drain(self.socket.as_fd()).1 {
             Some([FAREWELL, low, high]) => EndReason::from_number(u16::from_le_bytes([low, high])),
             _ => None,
         }
-        .or(Some(EndReason::PeerDied))
     }
 
     /// Takes the wake packets off the socket; whether the gateway is still there.

@@ -28,7 +28,9 @@ fn shown(gateway: Gateway) -> String {
     let mut print = Command::new(env!("CARGO_BIN_EXE_ipc-gateway"));
     print
         .args(["check-config", "--print", "--config"])
-        .arg(config);
+        .arg(config)
+        .arg("--socket")
+        .arg(&gateway.socket);
     let print = print.output().unwrap();
     assert!(print.status.success());
     let mut all = String::from_utf8(print.stdout).unwrap();

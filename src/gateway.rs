@@ -51,7 +51,7 @@ pub enum GatewayError {
 pub fn run(config: Config, serving: impl FnOnce()) -> Result<Ended, GatewayError> {
     let control = &config.control;
     let listener = Listener::bind(&control.socket, control.socket_mode)?;
-    let admin = AdminListener::bind(&control.admin, control.socket_mode)?;
+    let admin = AdminListener::bind(&control.admin, control.admin_mode)?;
     raise_descriptors(control.max_sessions);
     if config.upstream == UpstreamKind::Nats
         && let Some(url) = config.nats.unprotected()

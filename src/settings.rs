@@ -265,6 +265,8 @@ pub struct ControlSettings {
     pub socket_mode: u32,
     /// Where the admin HTTP server listens.
     pub admin: AdminAddress,
+    /// Permission bits of its socket, if it is one.
+    pub admin_mode: u32,
     /// Most sessions at once.
     pub max_sessions: u32,
     /// Largest ring a client may ask for, in entries.

@@ -19,6 +19,7 @@ fn f32_what_the_server_refuses_is_told_at_once_and_taken_back_by_itself() {
     a_seed_file_that_is_replaced();
     a_subject_that_is_refused();
     a_permission_that_is_withdrawn();
+    markers_that_are_refused();
     an_inbox_that_is_refused();
 }
 
@@ -232,6 +233,21 @@ fn a_permission_that_is_withdrawn() {
     }
     assert_eq!(code(&mut client, "refused"), Code::Forbidden);
     assert_eq!(router.log().len(), 5);
+}
+
+/// What a user may do who has no route of kind `publish`: not even publish to its inbox.
+fn markers_that_are_refused() {
+    let setup = Setup::new();
+    let text =
+        permitting("\"test.open\"").replace("allow: [\"_INBOX.>\", \"test", "allow: [\"test");
+    let server = setup.start(&text);
+    let flags = ["--echo", "--subject", "test.open"];
+    let _router = Router::start_at(&url_of_router(&server), &flags);
+    let (gateway, mut client) = started(&server);
+    assert_eq!(code(&mut client, "open"), Code::Ok);
+    eventually("it says what cannot work", || {
+        gateway.log().contains("route event cannot be confirmed")
+    });
 }
 
 fn an_inbox_that_is_refused() {

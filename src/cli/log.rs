@@ -3,8 +3,10 @@
 
 use std::io::{self, IsTerminal as _};
 
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -13,6 +15,12 @@ use crate::settings::{LogFormat, LogSettings};
 
 /// Lines that may wait to be written; more are dropped.
 const WAITING: usize = 4096;
+
+/// Whether lines from here hold no payloads and no header values, whatever the filter says: at its
+/// most talkative the client library of NATS writes out what it sends and receives.
+fn shows_no_contents(line: &Metadata<'_>) -> bool {
+    *line.level() != Level::TRACE || !line.target().starts_with("async_nats")
+}
 
 /// Begins to write log lines. They are written until the guard is dropped.
 ///
@@ -29,7 +37,9 @@ pub(super) fn start(settings: &LogSettings) -> io::Result<WorkerGuard> {
         .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
         .log_internal_errors(false);
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry()
+        .with(filter)
+        .with(filter_fn(shows_no_contents));
     let begun = match settings.format {
         LogFormat::Text => registry.with(lines).try_init(),
         LogFormat::Json => registry.with(lines.json()).try_init(),

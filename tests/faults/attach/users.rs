@@ -53,7 +53,10 @@ fn users_and_groups() {
     let gateway = start_configured(config, &LOOPBACK);
     open_to(&gateway, STRANGER);
     let program = Program::gateway();
+    let many: Vec<String> = (4240..=4300).map(|group| group.to_string()).collect();
     for (uid, groups, allowed) in [
+        (STRANGER, &*many.join(","), true),
+        (STRANGER, &*many[..60].join(","), false),
         (STRANGER, "", false),
         (STRANGER, "4200,4301", false),
         (1001, "", true),

@@ -57,8 +57,16 @@ pub fn run(
 ) -> Result<Ended, GatewayError> {
     let control = &config.control;
     let listener = Listener::bind(&control.socket, control.socket_mode)?;
-    let admin = AdminListener::bind(&control.admin, control.socket_mode)?;
+    let admin = AdminListener::bind(&control.admin, control.admin_mode)?;
     raise_descriptors(control.max_sessions);
+    if config.upstream == UpstreamKind::Nats
+        && let Some(url) = config.nats.unprotected()
+    {
+        tracing::warn!(
+            url,
+            "credentials can be read on the way: use tls:// or nats.tls.required"
+        );
+    }
     let routes: Arc<[_]> = config.routes.into();
     let admissions = Arc::new(Admissions::new(routes.len()));
     let bell = Bell::new()?;

@@ -105,6 +105,23 @@ pub struct NatsSettings {
     pub backpressure: BackpressureSettings,
 }
 
+impl NatsSettings {
+    /// A server to which a password or a token could go unencrypted over a network.
+    #[must_use]
+    pub fn unprotected(&self) -> Option<&str> {
+        let is_secret = matches!(self.auth, NatsAuth::Password { .. } | NatsAuth::Token(_));
+        if self.tls.required || !is_secret {
+            return None;
+        }
+        let local = ["127.", "[::1]", "localhost:"];
+        let is_open = |url: &&String| {
+            let place = url.strip_prefix("nats://");
+            place.is_some_and(|place| !local.iter().any(|start| place.starts_with(start)))
+        };
+        self.urls.iter().find(is_open).map(String::as_str)
+    }
+}
+
 impl Default for NatsSettings {
     fn default() -> Self {
         Self {
@@ -251,6 +268,8 @@ pub struct ControlSettings {
     pub socket_mode: u32,
     /// Where the admin HTTP server listens.
     pub admin: AdminAddress,
+    /// Permission bits of its socket, if it is one.
+    pub admin_mode: u32,
     /// Most sessions at once.
     pub max_sessions: u32,
     /// Largest ring a client may ask for, in entries.
@@ -346,5 +365,33 @@ impl Default for LogSettings {
             filter: "info,async_nats=warn".to_owned(),
             format: LogFormat::Text,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_protected_by_tls_or_by_not_leaving_the_machine() {
+        let token = || NatsAuth::Token(Secret::new("x".to_owned()));
+        let unprotected = |auth, required, url: &str| {
+            let settings = NatsSettings {
+                urls: vec![url.to_owned()],
+                auth,
+                tls: TlsSettings {
+                    required,
+                    ..TlsSettings::default()
+                },
+                ..NatsSettings::default()
+            };
+            settings.unprotected().is_some()
+        };
+        assert!(unprotected(token(), false, "nats://10.0.0.1:4222"));
+        assert!(!unprotected(token(), true, "nats://10.0.0.1:4222"));
+        assert!(!unprotected(token(), false, "tls://10.0.0.1:4222"));
+        assert!(!unprotected(token(), false, "nats://127.0.0.1:4222"));
+        assert!(!unprotected(token(), false, "nats://localhost:4222"));
+        assert!(!unprotected(NatsAuth::None, false, "nats://10.0.0.1:4222"));
     }
 }

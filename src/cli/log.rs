@@ -4,9 +4,11 @@
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
 
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -37,6 +39,12 @@ impl Write for Counted {
     }
 }
 
+/// Whether lines from here hold no payloads and no header values, whatever the filter says: at its
+/// most talkative the client library of NATS writes out what it sends and receives.
+fn shows_no_contents(line: &Metadata<'_>) -> bool {
+    *line.level() != Level::TRACE || !line.target().starts_with("async_nats")
+}
+
 /// Begins to write log lines. They are written until the guard is dropped.
 ///
 /// # Errors
@@ -52,7 +60,9 @@ pub(super) fn start(settings: &LogSettings) -> io::Result<(WorkerGuard, Arc<LogM
         });
     let dropped = writer.error_counter();
     let dropped = move || u64::try_from(dropped.dropped_lines()).unwrap_or(u64::MAX);
-    let filter = EnvFilter::try_new(&settings.filter).map_err(io::Error::other)?;
+    let filter = EnvFilter::try_new(&settings.filter)
+        .map_err(io::Error::other)?
+        .and(filter_fn(shows_no_contents));
     let lines = fmt::layer()
         .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())

@@ -31,12 +31,20 @@ impl Config {
         if !self.control.policies.is_empty() {
             document.insert("policy".to_owned(), policies.collect::<Vec<_>>().into());
         }
-        // The one number that people read in octal.
-        let mode = self.control.socket_mode;
-        document.to_string().replace(
-            &format!("\nsocket_mode = {mode}\n"),
-            &format!("\nsocket_mode = 0o{mode:o}\n"),
-        )
+        // The numbers that people read in octal.
+        let control = &self.control;
+        let modes = [
+            ("socket_mode", control.socket_mode),
+            ("admin_mode", control.admin_mode),
+        ];
+        modes
+            .iter()
+            .fold(document.to_string(), |text, (key, mode)| {
+                text.replace(
+                    &format!("\n{key} = {mode}\n"),
+                    &format!("\n{key} = 0o{mode:o}\n"),
+                )
+            })
     }
 
     fn backpressure(&self) -> Value {
@@ -84,6 +92,7 @@ impl Config {
             ),
             ("socket_mode", integer(control.socket_mode)),
             ("admin", control.admin.to_string().into()),
+            ("admin_mode", integer(control.admin_mode)),
             ("max_sessions", integer(control.max_sessions)),
             ("max_entries", integer(control.max_entries)),
             (

@@ -70,15 +70,20 @@ impl Requester {
             Complaint::Subscription(subject) => {
                 metrics.errors_permission.increment();
                 // Without its inbox a connection gets no answers.
-                let mut connections = self.pool.connections();
-                let mut its = connections.find(|connection| connection.serial() == serial);
-                if let Some(connection) = its.as_mut().filter(|it| it.listens_on(subject)) {
+                let deaf = self.pool.connection(serial);
+                if let Some(connection) = deaf.filter(|it| it.listens_on(subject)) {
                     connection.has_ended = true;
                     connection.complaint = Some(error.to_string());
                 }
             }
             Complaint::Permission => metrics.errors_permission.increment(),
-            Complaint::Authorization => metrics.errors_authorization.increment(),
+            Complaint::Authorization => {
+                metrics.errors_authorization.increment();
+                // The server closes it now.
+                if let Some(connection) = self.pool.connection(serial) {
+                    connection.complaint = Some(error.to_string());
+                }
+            }
             Complaint::Other => metrics.errors_other.increment(),
         }
         if self.log_again <= now {

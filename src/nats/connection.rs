@@ -51,6 +51,8 @@ pub(super) struct Connection {
     pub(super) has_ended: bool,
     /// Why it was given up, if the server has said so.
     pub(super) complaint: Option<String>,
+    /// Whether the server refuses its markers.
+    pub(super) no_markers: bool,
 }
 
 impl core::fmt::Debug for Connection {
@@ -83,6 +85,7 @@ impl Connection {
             is_lame: false,
             has_ended: false,
             complaint: None,
+            no_markers: false,
         }
     }
 

@@ -147,13 +147,9 @@ impl Dial {
         if client.connection_state() != State::Connected {
             return Err(Failure::from("connection lost at once"));
         }
-        Ok(Connection::new(
-            self.serial,
-            client,
-            self.inbox,
-            messages,
-            statuses,
-        ))
+        let mut connection = Connection::new(self.serial, client, self.inbox, messages, statuses);
+        connection.no_markers = complaint == Some(Heard::NoMarker);
+        Ok(connection)
     }
 
     /// `own` are the inbox and its first marker; complaints about them are told to `heard`.

@@ -1,6 +1,8 @@
 //! The reply inbox of one connection: `<prefix>.<boot>.<serial>.<suffix>`, how suffixes are written
 //! without allocating, and what a suffix that comes back names.
 
+use std::hash::{BuildHasher as _, RandomState};
+
 use async_nats::Subject;
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -10,10 +12,13 @@ use crate::bridge::Token;
 
 /// Bytes that subjects are cut from before another buffer is made.
 const BLOCK_BYTES: usize = 32 * 1024;
-/// Hexadecimal digits of a 64-bit number.
+/// Hexadecimal digits of a number, and of the check that follows it.
 const DIGITS: usize = 16;
+const CHECK_DIGITS: usize = 8;
+/// What a suffix begins with, before the number and its check.
+const REPLY: u8 = b'r';
 const MARKER: u8 = b'm';
-const STATUS: &[u8] = b"b";
+const STATUS: u8 = b'b';
 
 /// 128 bits that no other process has, for the name of its inboxes.
 pub(super) fn boot_bits() -> Result<[u8; 16], NatsError> {
@@ -39,10 +44,15 @@ pub(super) enum Address {
 }
 
 /// Writes and reads the subjects of one inbox.
+///
+/// Each suffix ends with 32 bits that nobody can compute who does not know the key, so that whoever
+/// has seen some of them, the Router for example, still cannot make others.
 #[derive(Debug)]
 pub(super) struct Inbox {
     prefix: Box<[u8]>,
     block: BytesMut,
+    /// Random, of this inbox alone (`SipHash`).
+    key: RandomState,
 }
 
 impl Inbox {
@@ -50,6 +60,7 @@ impl Inbox {
         Self {
             prefix: format!("{prefix}.{boot}.{serial}.").into_bytes().into(),
             block: BytesMut::new(),
+            key: RandomState::new(),
         }
     }
 
@@ -60,51 +71,62 @@ impl Inbox {
 
     /// Where the answer to a request shall go.
     pub(super) fn reply(&mut self, token: Token) -> Subject {
-        let digits = hex(token.bits());
-        self.subject(&[], &digits)
+        self.subject(REPLY, token.bits())
     }
 
     /// Where a marker goes.
     pub(super) fn marker(&mut self, number: u64) -> Subject {
-        let digits = hex(number);
-        self.subject(&[MARKER], &digits)
+        self.subject(MARKER, number)
     }
 
     /// Where the answer to a backpressure poll shall go.
     pub(super) fn status(&mut self) -> Subject {
-        self.subject(STATUS, &[])
+        self.subject(STATUS, 0)
     }
 
     /// What a subject of this inbox names; `None` when it was not written here.
     pub(super) fn parse(&self, subject: &str) -> Option<Address> {
         let suffix = subject.as_bytes().strip_prefix(&*self.prefix)?;
-        if suffix == STATUS {
-            return Some(Address::Status);
+        let (&kind, digits) = suffix.split_first()?;
+        let (number, check) = digits.split_at_checked(DIGITS)?;
+        let number = unhex(number)?;
+        if check != self.check(kind, number) {
+            return None;
         }
-        match suffix.split_first()? {
-            (&MARKER, number) => unhex(number).map(Address::Marker),
-            _ => unhex(suffix).map(Token::from_bits).map(Address::Reply),
+        match kind {
+            REPLY => Some(Address::Reply(Token::from_bits(number))),
+            MARKER => Some(Address::Marker(number)),
+            STATUS => Some(Address::Status),
+            _ => None,
         }
     }
 
-    fn subject(&mut self, head: &[u8], tail: &[u8]) -> Subject {
-        let length = self.prefix.len() + head.len() + tail.len();
+    /// The digits that end the suffix of this kind and number.
+    fn check(&self, kind: u8, number: u64) -> [u8; CHECK_DIGITS] {
+        hex(self.key.hash_one((kind, number)))
+    }
+
+    fn subject(&mut self, kind: u8, number: u64) -> Subject {
+        let length = self.prefix.len() + 1 + DIGITS + CHECK_DIGITS;
         if self.block.capacity() < length {
             self.block.reserve(BLOCK_BYTES);
         }
+        let check = self.check(kind, number);
         self.block.put_slice(&self.prefix);
-        self.block.put_slice(head);
-        self.block.put_slice(tail);
+        self.block.put_u8(kind);
+        self.block.put_slice(&hex::<DIGITS>(number));
+        self.block.put_slice(&check);
         let bytes: Bytes = self.block.split().freeze();
         // Every byte is ASCII, so this cannot fail; the empty subject would be refused by publish.
         Subject::from_utf8(bytes).unwrap_or(Subject::from_static(""))
     }
 }
 
-fn hex(number: u64) -> [u8; DIGITS] {
-    let mut digits = [0; DIGITS];
-    for (digit, shift) in digits.iter_mut().zip((0..16).rev()) {
-        let [nibble, ..] = ((number >> (shift * 4)) & 0xf).to_le_bytes();
+/// The lowest digits of a number.
+fn hex<const N: usize>(number: u64) -> [u8; N] {
+    let mut digits = [0; N];
+    for (digit, shift) in digits.iter_mut().rev().zip((0..64).step_by(4)) {
+        let [nibble, ..] = ((number >> shift) & 0xf).to_le_bytes();
         *digit = if nibble < 10 {
             b'0' + nibble
         } else {
@@ -115,9 +137,6 @@ fn hex(number: u64) -> [u8; DIGITS] {
 }
 
 fn unhex(digits: &[u8]) -> Option<u64> {
-    if digits.len() != DIGITS {
-        return None;
-    }
     digits.iter().try_fold(0, |number: u64, &digit| {
         let nibble = match digit {
             b'0'..=b'9' => digit - b'0',
@@ -149,19 +168,28 @@ mod tests {
 
     #[test]
     fn foreign_subjects_name_nothing() {
-        let inbox = Inbox::new("_INBOX", "boot", 3);
-        for suffix in [
-            "",
-            "m",
-            "zz",
-            "0123",
-            "G123456789abcdef",
-            "0123456789abcdef0",
-            "m0",
-        ] {
-            assert_eq!(inbox.parse(&format!("_INBOX.boot.3.{suffix}")), None);
+        let mut inbox = Inbox::new("_INBOX", "boot", 3);
+        let good = inbox
+            .reply(Token::from_bits(0x0123_4567_89ab_cdef))
+            .to_string();
+        assert!(inbox.parse(&good).is_some());
+        for end in 0..good.len() {
+            assert_eq!(inbox.parse(&good[..end]), None, "{end}");
         }
-        assert_eq!(inbox.parse("_INBOX.boot.4.0123456789abcdef"), None);
-        assert_eq!(inbox.parse(""), None);
+        for at in 0..good.len() {
+            for byte in [b'0', b'1', b'a', b'f', b'm', b'b', b'A', b'.'] {
+                let mut changed = good.clone().into_bytes();
+                changed[at] = byte;
+                let changed = String::from_utf8(changed).unwrap();
+                assert!(
+                    changed == good || inbox.parse(&changed).is_none(),
+                    "{changed}"
+                );
+            }
+        }
+        assert_eq!(inbox.parse(&format!("{good}0")), None);
+        assert_eq!(inbox.parse(&good.to_uppercase()), None);
+        // Another inbox of the same name has another key.
+        assert_eq!(Inbox::new("_INBOX", "boot", 3).parse(&good), None);
     }
 }

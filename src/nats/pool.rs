@@ -183,6 +183,11 @@ impl Pool {
             .chain(&mut self.retiring)
     }
 
+    /// The connection with this number.
+    pub(super) fn connection(&mut self, serial: Serial) -> Option<&mut Connection> {
+        self.connections().find(|c| c.serial() == serial)
+    }
+
     /// The number of a connection that is known to have ended.
     pub(super) fn ended(&mut self) -> Option<Serial> {
         self.connections().find(|c| c.has_ended).map(|c| c.serial())

@@ -22,7 +22,7 @@ use super::witness;
 use crate::bridge::{Code, UpstreamEnd};
 use crate::clock::Nanos;
 use crate::health::NatsHealth;
-use crate::route::Route;
+use crate::route::{Route, RouteKind};
 use crate::settings::NatsSettings;
 
 /// Most requests taken from one link, and most messages from one connection, in a turn.
@@ -121,8 +121,9 @@ impl Requester {
                 Notice::Overflow => self.desk.metrics.inbox_overflows.increment(),
                 Notice::ServerError(serial, error) => self.complaint(serial, &error, now),
                 Notice::Dialed { line, result } => {
-                    if result.is_ok() {
+                    if let Ok(connection) = &result {
                         self.desk.refused.forget();
+                        self.look_at_markers(connection);
                     }
                     self.pool.dialed(line, result, now);
                     self.publish_limits();
@@ -133,9 +134,24 @@ impl Requester {
         done
     }
 
+    /// Says that routes of kind `publish` cannot work where markers may not be published.
+    fn look_at_markers(&self, connection: &Connection) {
+        let is_publish = |route: &&Route| route.kind == RouteKind::Publish;
+        if connection.no_markers
+            && let Some(route) = self.routes.iter().find(is_publish)
+        {
+            let text = format!(
+                "route {} cannot be confirmed: the server does not let this user publish to its \
+                 own inbox",
+                route.name
+            );
+            tracing::warn!("{text}");
+            self.health.set_last_error(text);
+        }
+    }
+
     fn mark_ended(&mut self, serial: Serial) {
-        let connection = self.pool.connections().find(|c| c.serial() == serial);
-        if let Some(connection) = connection {
+        if let Some(connection) = self.pool.connection(serial) {
             connection.has_ended = true;
         }
     }

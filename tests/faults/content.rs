@@ -43,7 +43,8 @@ fn f24_who_may_use_a_route_is_the_configurations_to_say() {
     ] {
         let text = format!("[[route]]\nname = \"x\"\nsubject = \"{subject}\"\n");
         std::fs::write(file.path(), text).unwrap();
-        fails(&["check-config", "--config", path], 78, &["reserved"]);
+        let arguments = ["check-config", "--socket", "/x.sock", "--config", path];
+        fails(&arguments, 78, &["reserved"]);
     }
     let own = sys::own_uid();
     let text = format!(

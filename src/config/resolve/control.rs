@@ -27,10 +27,13 @@ pub(super) fn resolve(
     let raw = &layers.file.raw.control;
     let (socket, admin) = addresses(layers, &section)?;
     let (short, long) = (Duration::from_millis(10), Duration::from_secs(60));
+    let preset = if layers.host.uid == 0 { 0o660 } else { 0o600 };
+    let socket_mode = mode(&section, "socket_mode", &raw.socket_mode, preset)?;
     Ok(ControlSettings {
         socket,
-        socket_mode: socket_mode(&section, &raw.socket_mode, layers.host)?,
+        socket_mode,
         admin,
+        admin_mode: mode(&section, "admin_mode", &raw.admin_mode, socket_mode)?,
         max_sessions: section.integer("max_sessions", &raw.max_sessions, 1..=MAX_SESSIONS, 1024)?,
         max_entries: section.integer("max_entries", &raw.max_entries, 2..=65_536, 4096)?,
         max_message_size: section.size(
@@ -150,16 +153,21 @@ fn check_socket_path(given: &Given<String>, key: &str) -> Result<(), ConfigError
     Ok(())
 }
 
-/// Permission bits of the socket. Other users are let in by group, never all of them.
-fn socket_mode(section: &Section<'_>, field: &Field<i64>, host: &Host) -> Result<u32, ConfigError> {
+/// Permission bits of a socket. Other users are let in by group, never all of them.
+fn mode(
+    section: &Section<'_>,
+    key: &str,
+    field: &Field<i64>,
+    preset: u32,
+) -> Result<u32, ConfigError> {
     let Some(field) = field else {
-        return Ok(if host.uid == 0 { 0o660 } else { 0o600 });
+        return Ok(preset);
     };
     let allowed = |mode: &u32| mode & 0o600 == 0o600 && mode & !0o770 == 0;
     let mode = u32::try_from(*field.get_ref()).ok().filter(allowed);
     mode.ok_or_else(|| {
         let shown = format!("0o{:o}", field.get_ref());
         let rule = "must give the owner 0o600 and others nothing, such as 0o600 or 0o660";
-        section.refuse("socket_mode", field, shown, rule)
+        section.refuse(key, field, shown, rule)
     })
 }

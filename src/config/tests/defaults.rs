@@ -40,7 +40,7 @@ fn the_empty_file_gives_the_documented_defaults() {
         control.admin,
         AdminAddress::Unix(directory.join("admin.sock"))
     );
-    assert_eq!(control.socket_mode, 0o600);
+    assert_eq!((control.socket_mode, control.admin_mode), (0o600, 0o600));
     assert_eq!(control.quota, Quota::default());
     assert_eq!(control.policies, []);
     let workers = WorkerSettings {
@@ -99,7 +99,7 @@ fn root_has_its_socket_in_run_and_opens_it_to_its_group() {
         control.socket,
         PathBuf::from("/run/ipc-gateway/gateway.sock")
     );
-    assert_eq!(control.socket_mode, 0o660);
+    assert_eq!((control.socket_mode, control.admin_mode), (0o660, 0o660));
 }
 
 #[test]

@@ -28,7 +28,9 @@ fn shown(gateway: Gateway) -> String {
     let mut print = Command::new(env!("CARGO_BIN_EXE_ipc-gateway"));
     print
         .args(["check-config", "--print", "--config"])
-        .arg(config);
+        .arg(config)
+        .arg("--socket")
+        .arg(&gateway.socket);
     let print = print.output().unwrap();
     assert!(print.status.success());
     let mut all = String::from_utf8(print.stdout).unwrap();
@@ -51,11 +53,15 @@ fn hides(gateway: Gateway, secrets: &[String]) {
 fn gets_in(gateway: Gateway, secrets: &[String]) {
     eventually("it is ready", || get(&gateway, "/readyz").0 == 200);
     let mut client = attach(&gateway);
-    let answer = client.call(Request::to("decide").payload(b"x")).unwrap();
+    let request = Request::to("decide").header("x-note", "s3cret-in-header");
+    let answer = client.call(request.payload("s3cret-in-payload")).unwrap();
     assert_eq!(answer.code(), Code::NoResponders, "{}", gateway.log());
     drop(client);
-    eventually("all is logged", || gateway.log().contains("TRACE"));
-    hides(gateway, secrets);
+    eventually("all is logged", || {
+        gateway.log().contains("DEBUG async_nats")
+    });
+    let what_clients_say = ["s3cret-in-header", "s3cret-in-payload"].map(str::to_owned);
+    hides(gateway, &[secrets, &what_clients_say].concat());
 }
 
 /// The gateway does not get in, lives on, and says why.

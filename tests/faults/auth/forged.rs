@@ -44,7 +44,7 @@ fn unrestricted() -> String {
     let [prefix, boot, serial, token] = reply.split('.').collect::<Vec<_>>()[..] else {
         unreachable!("{reply}");
     };
-    assert_eq!((prefix, boot.len(), token.len()), ("_INBOX", 32, 16));
+    assert_eq!((prefix, boot.len(), token.len()), ("_INBOX", 32, 25));
     guesses(&server, serial);
     assert_eq!(metric(&gateway, "ipcgw_unmatched_replies_total", ""), 0);
     let inbox = format!("{prefix}.{boot}.{serial}");
@@ -79,39 +79,39 @@ fn guesses(server: &Server, serial: &str) {
     };
     for _ in 0..GUESSES {
         let (high, low, token) = (next(), next(), next());
-        let subject = format!("_INBOX.{high:016x}{low:016x}.{serial}.{token:016x}");
+        let subject = format!("_INBOX.{high:016x}{low:016x}.{serial}.r{token:016x}00000000");
         stranger.publish(&subject, "guessed");
     }
     stranger.settle();
 }
 
-/// The inbox is known, the tokens of the requests that wait are not.
-fn neighbours(server: &Server, gateway: &Gateway, inbox: &str, token: &str) {
+/// The inbox is known, and the suffix of another request: `r`, the token, and 32 bits that only the
+/// gateway can compute.
+fn neighbours(server: &Server, gateway: &Gateway, inbox: &str, suffix: &str) {
+    let (token, check) = suffix[1..].split_at(16);
     let known = u64::from_str_radix(token, 16).unwrap();
     let mut sniffer = Wire::connect(server);
     let mut forged = 0;
-    // Other generations of the place, other places, other workers, and what is no token.
-    let others = [1 << 31, 1 << 32, 1 << 40, 1 << 56, u64::MAX];
-    for other in others.map(|bits| known ^ bits) {
-        sniffer.publish(&format!("{inbox}.{other:016x}"), "forged");
+    let mut publish = |suffix: String| {
+        sniffer.publish(&format!("{inbox}.{suffix}"), "forged");
         forged += 1;
+    };
+    // Every token that differs in one bit, and the next ones: other generations of the place, other
+    // places, other workers.
+    let bits = (0..64).map(|bit| known ^ (1 << bit));
+    for other in bits.chain((1..100).map(|step| known.wrapping_add(step))) {
+        publish(format!("r{other:016x}{check}"));
     }
-    for other in [1, 2, 1000].map(|step: u64| known.wrapping_add(step)) {
-        sniffer.publish(&format!("{inbox}.{other:016x}"), "forged");
-        forged += 1;
+    for bit in 0..32 {
+        let other = u32::from_str_radix(check, 16).unwrap() ^ (1 << bit);
+        publish(format!("r{token}{other:08x}"));
     }
-    for suffix in [
-        "x",
-        "0",
-        "m00000000000000ff",
-        &token.to_uppercase(),
-        &token[1..],
-    ] {
-        // Digits only are the same in upper case.
-        if suffix != token {
-            sniffer.publish(&format!("{inbox}.{suffix}"), "forged");
-            forged += 1;
-        }
+    // Markers and statuses of the gateway's own, and what is nothing.
+    for other in ["m", "b", "x", ""] {
+        publish(format!("{other}{token}{check}"));
+    }
+    for other in ["x", "0", "r", "m0000000000000001", "b", token] {
+        publish(other.to_owned());
     }
     sniffer.settle();
     let counted = |reason| metric(gateway, "ipcgw_unmatched_replies_total", reason);

@@ -7,6 +7,7 @@ use ipc_ringbuf::{Client, Code, Outcome, Request};
 
 use super::Setup;
 use crate::support::admin::{get, metric};
+use crate::support::credentials::nkey;
 use crate::support::eventually;
 use crate::support::gateway::{Gateway, attach, start_configured, until_connected};
 use crate::support::router::Router;
@@ -15,8 +16,10 @@ use crate::support::server::Server;
 #[test]
 fn f32_what_the_server_refuses_is_told_at_once_and_taken_back_by_itself() {
     passwords_that_change();
+    a_seed_file_that_is_replaced();
     a_subject_that_is_refused();
     a_permission_that_is_withdrawn();
+    markers_that_are_refused();
     an_inbox_that_is_refused();
 }
 
@@ -60,6 +63,32 @@ fn passwords_that_change() {
     assert!(refused >= 2, "{refused}");
     let shown = gateway.log() + &get(&gateway, "/metrics").1;
     assert!(!shown.contains("s3cret"), "{shown}");
+}
+
+/// A file is read anew for each attempt: nothing has to be restarted.
+fn a_seed_file_that_is_replaced() {
+    let setup = Setup::new();
+    let (old, new) = (nkey(), nkey());
+    let allowing = |public: &str| format!("authorization {{ users: [ {{ nkey: {public} }} ] }}\n");
+    let mut server = setup.start(&allowing(&old.0));
+    let seed = setup.at("seed");
+    std::fs::write(&seed, &old.1).unwrap();
+    let keys = format!("nkey_seed_file = \"{}\"\n", seed.display());
+    let text = format!("[nats]\n{keys}reconnect_max = \"200ms\"\n");
+    let gateway = start_configured(&text, &["--nats", &server.url()]);
+    eventually("it is ready", || get(&gateway, "/readyz").0 == 200);
+    server.kill();
+    setup.configure(&allowing(&new.0));
+    server.restart();
+    eventually("it is kept out", || {
+        get(&gateway, "/readyz")
+            .1
+            .contains("authorization violation")
+    });
+    std::fs::write(&seed, &new.1).unwrap();
+    eventually("it is ready", || get(&gateway, "/readyz").0 == 200);
+    let log = gateway.log();
+    assert!(!log.contains(&old.1) && !log.contains(&new.1), "{log}");
 }
 
 /// A server whose user `gw` may publish to these subjects only.
@@ -204,6 +233,21 @@ fn a_permission_that_is_withdrawn() {
     }
     assert_eq!(code(&mut client, "refused"), Code::Forbidden);
     assert_eq!(router.log().len(), 5);
+}
+
+/// What a user may do who has no route of kind `publish`: not even publish to its inbox.
+fn markers_that_are_refused() {
+    let setup = Setup::new();
+    let text =
+        permitting("\"test.open\"").replace("allow: [\"_INBOX.>\", \"test", "allow: [\"test");
+    let server = setup.start(&text);
+    let flags = ["--echo", "--subject", "test.open"];
+    let _router = Router::start_at(&url_of_router(&server), &flags);
+    let (gateway, mut client) = started(&server);
+    assert_eq!(code(&mut client, "open"), Code::Ok);
+    eventually("it says what cannot work", || {
+        gateway.log().contains("route event cannot be confirmed")
+    });
 }
 
 fn an_inbox_that_is_refused() {

@@ -21,6 +21,8 @@ use crate::clock::{Clock, Nanos};
 use crate::metrics::worker::WorkerMetrics;
 use crate::route::Route;
 
+mod gates;
+
 #[expect(dead_code, reason = "the tests of ringbuf use more of it")]
 #[path = "../../ringbuf/tests/support/mod.rs"]
 mod support;
@@ -102,6 +104,10 @@ struct Stage {
 
 impl Stage {
     fn new(burst: u32, max_in_flight: u32) -> Self {
+        Self::of(burst, max_in_flight, Route::decide())
+    }
+
+    fn of(burst: u32, max_in_flight: u32, route: Route) -> Self {
         let (own, bell) = (Bell::new().unwrap(), Bell::new().unwrap());
         let (post, mailbox) = mailbox(own.ringer().unwrap(), bell.ringer().unwrap(), 64);
         let upstream = Scripted(Arc::new(Mutex::new(Script {
@@ -116,7 +122,7 @@ impl Stage {
             number: 0,
             upstream: upstream.clone(),
             clock: clock.clone(),
-            routes: [Route::decide()].into(),
+            routes: [route].into(),
             admissions: Arc::clone(&admissions),
             metrics: Arc::clone(&metrics),
             mailbox,

@@ -21,7 +21,7 @@ const LINGER: Duration = Duration::from_millis(100);
 /// rest.
 const HURRIED: Duration = Duration::from_millis(100);
 /// What it may wait in any case.
-const SHORT_WAIT: Duration = Duration::from_micros(500);
+const SHORT_WAIT: Duration = Duration::from_micros(250);
 
 /// One session.
 pub struct Session {

@@ -1,16 +1,21 @@
 //! The worker's books: a request enters the slab and the timing wheel and leaves both, while so many
-//! others are on their way. Times are for one request. And what a cycle pays to look for expired
+//! others are on their way; and the gate of its route, which it passes and leaves. Times are for one
+//! request. And what a cycle pays to look for expired
 //! ones when none is.
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use std::collections::VecDeque;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ipc_gateway::bridge::Token;
+use ipc_gateway::bridge::{Admissions, Code, Token};
 use ipc_gateway::clock::Nanos;
+use ipc_gateway::metrics::worker::WorkerMetrics;
+use ipc_gateway::route::Route;
 use ipc_gateway::worker::breaker::Pass;
+use ipc_gateway::worker::gate::Gates;
 use ipc_gateway::worker::in_flight::{Entry, InFlight};
 use ipc_gateway::worker::timers::Timers;
 use ipc_ringbuf::Request;
@@ -108,5 +113,27 @@ fn in_flight(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, in_flight);
+/// What a route's gate costs a request: it is asked for room, lets it pass, and sees it leave.
+fn gate(c: &mut Criterion) {
+    let routes: Arc<[Route]> = [Route::decide()].into();
+    let admissions = Arc::new(Admissions::new(1));
+    let metrics = Arc::new(WorkerMetrics::for_routes(1));
+    let limits = (Duration::from_millis(5), 65_536, 7);
+    let mut gates = Gates::new(&routes, admissions, metrics, 0, limits, Nanos(0));
+    let mut entry = Books::with(1).leave();
+    let mut group = c.benchmark_group("gate");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("enter_and_leave", |b| {
+        b.iter(|| {
+            let now = Nanos(entry.accepted.0 + STEP_NS);
+            assert!(gates.has_room(black_box(0), 1, 4));
+            entry.pass = gates.admit(black_box(0), now).unwrap();
+            entry.accepted = now;
+            gates.left(black_box(&entry), Code::Ok, now);
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, in_flight, gate);
 criterion_main!(benches);

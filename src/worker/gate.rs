@@ -188,12 +188,16 @@ impl Gates {
         };
         gate.in_flight = gate.in_flight.saturating_sub(1);
         if code.outcome() == ipc_ringbuf::Outcome::Answered && code != Code::NoResponders {
-            gate.limit.answered(now.since(entry.accepted), now);
-            if gate.limit.now() != gate.shown {
-                gate.shown = gate.limit.now();
-                if let Some(metrics) = self.metrics.route(entry.route) {
-                    metrics.limit.set(gate.shown.into());
-                }
+            let latency = now.since(entry.accepted);
+            gate.limit.answered(latency, gate.in_flight, now);
+        } else if code == Code::Timeout {
+            let waited = now.since(entry.accepted);
+            gate.limit.timed_out(waited, gate.in_flight, now);
+        }
+        if gate.limit.now() != gate.shown {
+            gate.shown = gate.limit.now();
+            if let Some(metrics) = self.metrics.route(entry.route) {
+                metrics.limit.set(gate.shown.into());
             }
         }
         let allowed = entry.deadline.until(entry.accepted);

@@ -6,10 +6,13 @@
 //! (Nichols and Jacobson, ACM Queue 2012): a burst drains and leaves some answers that were fast, a
 //! standing queue delays all. Slow requests among fast ones do not matter.
 //!
-//! - Least latency above the target, and the limit was reached: the limit shrinks by that ratio, at
-//!   most by half.
+//! - Least latency above the target: what is on its way shrinks by that ratio, at most by half.
 //! - Below it, and the limit was reached: the limit grows by an eighth.
-//! - The limit was not reached: it stays.
+//! - Below it, and the limit was not reached: it stays.
+//!
+//! A request that times out has waited that long at least. It leaves those on their way, but its
+//! place in the queue stays taken, so timeouts count as answers that were too late: with short
+//! timeouts a queue of requests that have already expired would make the next ones expire too.
 //!
 //! The target is the allowed delay over what the upstream needs without a queue. That is the least
 //! latency of the last [`GENERATION`]s; since a queue that never empties would hide it, the limit
@@ -52,6 +55,8 @@ pub struct Limit {
     /// The present interval: when it may end, least latency, answers, whether the limit was reached.
     interval_ends: Nanos,
     least: u64,
+    /// The same without what timeouts say.
+    heard_least: u64,
     answers: u32,
     reached: bool,
 }
@@ -72,6 +77,7 @@ impl Limit {
             cut_until: None,
             interval_ends: now.after(INTERVAL),
             least: UNKNOWN,
+            heard_least: UNKNOWN,
             answers: 0,
             reached: false,
         }
@@ -94,13 +100,28 @@ impl Limit {
         self.reached = true;
     }
 
-    /// An answer of the upstream has come, after `latency` nanoseconds.
+    /// An answer of the upstream has come, after `latency` nanoseconds, while so many requests were
+    /// on their way.
     #[inline]
-    pub fn answered(&mut self, latency: u64, now: Nanos) {
+    pub fn answered(&mut self, latency: u64, in_flight: u32, now: Nanos) {
         self.answers += 1;
         self.least = self.least.min(latency);
+        self.heard_least = self.heard_least.min(latency);
         if now >= self.interval_ends && self.delay != 0 {
-            self.judge(now);
+            self.judge(in_flight, now);
+        }
+    }
+
+    /// A request has timed out after `waited` nanoseconds.
+    #[cold]
+    pub fn timed_out(&mut self, waited: u64, in_flight: u32, now: Nanos) {
+        // One that was given less time than is allowed for proves nothing.
+        if waited > self.target() && self.delay != 0 {
+            self.answers += 1;
+            self.least = self.least.min(waited);
+            if now >= self.interval_ends {
+                self.judge(in_flight, now);
+            }
         }
     }
 
@@ -114,23 +135,24 @@ impl Limit {
 
     /// Ends an interval.
     #[cold]
-    fn judge(&mut self, now: Nanos) {
+    fn judge(&mut self, in_flight: u32, now: Nanos) {
+        let [newest, _] = &mut self.base;
+        // Few answers say nothing about a queue, but each knows the base.
+        *newest = (*newest).min(self.heard_least);
         if self.answers < ENOUGH {
-            // Not enough to say anything about a queue, but a lone answer knows the base.
-            self.base[0] = self.base[0].min(self.least);
             return;
         }
-        self.base[0] = self.base[0].min(self.least);
         self.was_reached |= self.reached;
         match self.cut_until {
             Some(until) if now >= until => self.cut_until = None,
             Some(_) => {}
-            None if self.reached => self.adapt(),
-            None => {}
+            None => self.adapt(in_flight),
         }
         if now >= self.generation_ends {
             self.generation_ends = now.after(GENERATION);
-            self.base = [UNKNOWN, self.base[0]];
+            self.base.rotate_right(1);
+            let [newest, _] = &mut self.base;
+            *newest = UNKNOWN;
             if self.was_reached {
                 // Time for what is queued to drain, and for what is sent then to be answered.
                 let drain = Duration::from_nanos(self.least.saturating_mul(2));
@@ -141,18 +163,36 @@ impl Limit {
         let interval = INTERVAL.max(Duration::from_nanos(self.least));
         self.interval_ends = now.after(interval);
         (self.least, self.answers, self.reached) = (UNKNOWN, 0, false);
+        self.heard_least = UNKNOWN;
     }
 
-    fn adapt(&mut self) {
-        let base = self.base[0].min(self.base[1]);
+    /// The latency at which there is no more than the allowed queue.
+    fn target(&self) -> u64 {
+        let [newest, last] = self.base;
+        let base = match newest.min(last) {
+            UNKNOWN => 0,
+            base => base,
+        };
         // A quarter more than the base is within what scheduling does to it.
-        let target = base.saturating_add(base / 4).saturating_add(self.delay);
+        base.saturating_add(base / 4).saturating_add(self.delay)
+    }
+
+    fn adapt(&mut self, in_flight: u32) {
+        let target = self.target();
         let limit = u64::from(self.limit);
         let limit = if self.least > target {
-            let shrunk = u128::from(limit) * u128::from(target) / u128::from(self.least);
-            u64::try_from(shrunk).unwrap_or(limit).max(limit / 2)
-        } else {
+            if self.limit <= LEAST.min(self.most) && self.heard_least != UNKNOWN {
+                // So few make no queue: the upstream itself has become slower.
+                self.base = [self.heard_least, UNKNOWN];
+            }
+            // Those that are answered now were sent when there were that many.
+            let sent = limit.min(u64::from(in_flight).max(limit / 2));
+            let shrunk = u128::from(sent) * u128::from(target) / u128::from(self.least);
+            u64::try_from(shrunk).unwrap_or(sent).max(sent / 2)
+        } else if self.reached {
             limit + limit / 8 + 1
+        } else {
+            limit
         };
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         self.limit = limit.max(LEAST).min(self.most);
@@ -183,7 +223,8 @@ mod tests {
                 && let Some(at) = sent.pop_front()
             {
                 budget -= 1_000_000_000;
-                limit.answered(now - at, Nanos(now));
+                let in_flight = u32::try_from(sent.len()).unwrap();
+                limit.answered(now - at, in_flight, Nanos(now));
                 if now + 1_000_000_000 > end {
                     latency = now - at;
                     answered += 1;
@@ -248,7 +289,7 @@ mod tests {
             now = now.after(Duration::from_micros(50));
             limit.reached();
             let latency = if at % 20 == 0 { 300_000 } else { 800_000_000 };
-            limit.answered(latency, now);
+            limit.answered(latency, limit.now(), now);
         }
         assert!(limit.now() >= START, "{}", limit.now());
     }
@@ -260,8 +301,32 @@ mod tests {
         assert_eq!(off.now(), 10_000);
         let mut idle = Limit::new(DELAY, 4, START_AT);
         for at in 0..1000 {
-            idle.answered(1 << 30, START_AT.after(Duration::from_millis(at)));
+            idle.answered(1 << 30, 1, START_AT.after(Duration::from_millis(at)));
         }
         assert_eq!(idle.now(), 4);
+    }
+
+    #[test]
+    fn an_upstream_that_becomes_slower_without_a_queue_is_soon_busy_again() {
+        let mut limit = Limit::new(DELAY, MOST, START_AT);
+        run(&mut limit, 40_000, 200_000, 3, START_AT);
+        let later = START_AT.after(Duration::from_secs(3));
+        let (_, answered) = run(&mut limit, 40_000, 50_000_000, 6, later);
+        assert!(answered > 36_000, "{answered}");
+    }
+
+    #[test]
+    fn requests_that_only_time_out_leave_few_on_their_way() {
+        let mut limit = Limit::new(DELAY, MOST, START_AT);
+        for at in 0..1000 {
+            limit.timed_out(50_000_000, 140, START_AT.after(Duration::from_millis(at)));
+        }
+        assert_eq!(limit.now(), LEAST);
+        // Impatient clients prove nothing.
+        let mut limit = Limit::new(DELAY, MOST, START_AT);
+        for at in 0..1000 {
+            limit.timed_out(2_000_000, 140, START_AT.after(Duration::from_millis(at)));
+        }
+        assert_eq!(limit.now(), START);
     }
 }

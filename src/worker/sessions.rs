@@ -19,10 +19,11 @@ use crate::clock::Nanos;
 const PATIENCE: Duration = Duration::from_millis(20);
 /// How long rejecting goes on after the last submission that had to wait.
 const LINGER: Duration = Duration::from_millis(100);
-/// The part of its time that a request may wait for room under overload: one in so many.
-const WAIT_PART: u64 = 64;
-/// What it may wait in any case, in nanoseconds.
-const SHORT_WAIT: u64 = 500_000;
+/// Under overload a request that has more time than this may wait for room for an eighth of the
+/// rest.
+const HURRIED: Duration = Duration::from_millis(100);
+/// What it may wait in any case.
+const SHORT_WAIT: Duration = Duration::from_micros(250);
 
 /// One session.
 pub struct Session {
@@ -96,8 +97,8 @@ impl Session {
             return false;
         }
         self.sheds_until = now.after(LINGER);
-        let allowed = u64::try_from(allowed.as_nanos()).unwrap_or(u64::MAX);
-        waited_ns >= (allowed / WAIT_PART).max(SHORT_WAIT)
+        let may_wait = (allowed.saturating_sub(HURRIED) / 8).max(SHORT_WAIT);
+        Duration::from_nanos(waited_ns) >= may_wait
     }
 
     /// Whether its submissions wait for room for more than a moment.

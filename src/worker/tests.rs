@@ -26,6 +26,8 @@ use crate::clock::{Clock, Nanos};
 use crate::metrics::worker::WorkerMetrics;
 use crate::route::Route;
 
+mod gates;
+
 #[expect(dead_code, reason = "the tests of ringbuf use more of it")]
 #[path = "../../ringbuf/tests/support/mod.rs"]
 mod support;
@@ -110,11 +112,19 @@ struct Stage {
 
 impl Stage {
     fn new(burst: u32, max_in_flight: u32) -> Self {
-        Self::with_mailbox(burst, max_in_flight, 64)
+        Self::with(burst, max_in_flight, 64, Route::decide())
     }
 
     /// A mailbox that is made for so many sessions.
     fn with_mailbox(burst: u32, max_in_flight: u32, sessions: usize) -> Self {
+        Self::with(burst, max_in_flight, sessions, Route::decide())
+    }
+
+    fn of(burst: u32, max_in_flight: u32, route: Route) -> Self {
+        Self::with(burst, max_in_flight, 64, route)
+    }
+
+    fn with(burst: u32, max_in_flight: u32, sessions: usize, route: Route) -> Self {
         let (own, bell) = (Bell::new().unwrap(), Bell::new().unwrap());
         let (post, mailbox) = mailbox(own.ringer().unwrap(), bell.ringer().unwrap(), sessions);
         let upstream = Scripted(Arc::new(Mutex::new(Script {
@@ -130,7 +140,7 @@ impl Stage {
             number: 0,
             upstream: upstream.clone(),
             clock: clock.clone(),
-            routes: [Route::decide()].into(),
+            routes: [route].into(),
             admissions: Arc::clone(&admissions),
             metrics: Arc::clone(&metrics),
             mailbox,

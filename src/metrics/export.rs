@@ -64,7 +64,7 @@ impl Collector for Sources {
         self.encode_control(&mut out)?;
         self.nats
             .as_ref()
-            .map_or(Ok(()), |nats| encode_nats(nats, &mut out))
+            .map_or(Ok(()), |nats| encode_nats(nats, &self.routes, &mut out))
     }
 }
 
@@ -290,7 +290,7 @@ impl Sources {
     }
 }
 
-fn encode_nats(nats: &NatsMetrics, out: &mut Out<'_>) -> fmt::Result {
+fn encode_nats(nats: &NatsMetrics, routes: &[String], out: &mut Out<'_>) -> fmt::Result {
     out.gauge(
         "nats_connected",
         "Connections that are up",
@@ -302,7 +302,9 @@ fn encode_nats(nats: &NatsMetrics, out: &mut Out<'_>) -> fmt::Result {
         nats.tasks.get(),
     )?;
     out.counter("nats_connects", "Connections made", nats.connects.get())?;
-    let errors = nats.protocol_errors.all();
+    let known = routes.iter().map(String::as_str).chain(["several", "none"]);
+    let known: Vec<&str> = known.collect();
+    let errors = nats.protocol_errors.with(&known);
     out.counters(
         "nats_protocol_errors",
         "Connections that ended because a message could not be read, by the route that it came from",

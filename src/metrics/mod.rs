@@ -68,10 +68,17 @@ impl Named {
         }
     }
 
-    /// Every count so far.
+    /// Every count so far, and 0 for the names in `known` that have none.
     #[must_use]
-    pub fn all(&self) -> Vec<(String, u64)> {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn with(&self, known: &[&str]) -> Vec<(String, u64)> {
+        let mut counts = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for &name in known {
+            counts.entry(name.to_owned()).or_default();
+        }
         counts
             .iter()
             .map(|(name, count)| (name.clone(), *count))

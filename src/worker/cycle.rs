@@ -56,6 +56,9 @@ enum Phase {
     Finished,
 }
 
+/// Nanoseconds by which a deadline is noticed too late that say the worker itself stood still.
+const STALL_NS: u64 = 100_000_000;
+
 /// One worker.
 pub struct Worker<U, C> {
     number: u8,
@@ -456,7 +459,12 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
 
     /// Gives a request its one completion.
     fn complete(&mut self, entry: &Entry, reply: &Reply, now: Nanos) {
-        self.gates.left(entry, reply.code, now);
+        if reply.code == Code::Timeout && now.since(entry.deadline) > STALL_NS {
+            // This worker stood still: that nobody answered is not the upstream's fault.
+            self.gates.abandoned(entry);
+        } else {
+            self.gates.left(entry, reply.code, now);
+        }
         let session = self
             .sessions
             .at(entry.seat)

@@ -7,7 +7,7 @@ use ipc_ringbuf::{Client, ClientBuilder, Code, Outcome, Request};
 
 use super::upstream::DECIDE;
 use crate::support::admin::metric;
-use crate::support::gateway::{Gateway, attach, attach_with, connected};
+use crate::support::gateway::{Gateway, attach, attach_with, connected, connected_as};
 use crate::support::router::Router;
 use crate::support::server::Server;
 use crate::support::wire::Wire;
@@ -15,6 +15,8 @@ use crate::support::{decide, eventually, is_long};
 
 /// Longest time that a completion may come after its deadline.
 const LATENESS: Duration = Duration::from_millis(50);
+/// Everything that is asked is sent, whatever becomes of it.
+const UNLIMITED: &str = "[workers]\nmax_queue_delay = \"0s\"\n";
 /// Requests on their way at once.
 const WINDOW: usize = 64;
 
@@ -95,7 +97,7 @@ fn f36_repeated_replies_complete_nothing_twice() {
 #[test]
 fn f37_a_silent_router_times_every_request_out_at_its_deadline() {
     let server = Server::start();
-    let gateway = connected(&server);
+    let gateway = connected_as(UNLIMITED, &server);
     let _router = Router::start(&server, &["--silent-rate", "1"]);
     let mut client = attach(&gateway);
     let mut sent = HashMap::new();
@@ -243,7 +245,7 @@ fn time_out(client: &mut Client) {
 #[test]
 fn f37_timeouts_leave_no_memory_behind() {
     let server = Server::start();
-    let gateway = connected(&server);
+    let gateway = connected_as(UNLIMITED, &server);
     let _router = Router::start(&server, &["--silent-rate", "1"]);
     let mut client = attach_with(&gateway, ClientBuilder::new().entries(1024));
     for _ in 0..2 {

@@ -123,13 +123,16 @@ fn f31_restarts_leave_nothing_behind_and_lose_nothing_silently() {
     let mut stage = Stage::start();
     let mut histories = Histories::new();
     histories.before(&stage.gateway);
-    for number in 0..WARM_UP {
-        stage.restart(number, &mut histories);
-    }
-    let before = stage.at_rest();
-    let resident = stage.gateway.resident();
     let socket = stage.gateway.socket.clone();
     let flags = ["--rate", "1000", "--timeout", "1s"];
+    let mut first = ["x", "y", "z"].map(|name| histories.client(&socket, name, &flags));
+    for number in 0..WARM_UP {
+        stage.restart(number, &mut histories);
+        meanwhile(Duration::from_millis(150));
+    }
+    first.iter_mut().for_each(|client| client.end());
+    let before = stage.at_rest();
+    let resident = stage.gateway.resident();
     let mut clients = ["a", "b", "c"].map(|name| histories.client(&socket, name, &flags));
     let started = Instant::now();
     for number in 1..=restarts {

@@ -46,7 +46,7 @@ fn f04_descriptors_that_are_sent_are_never_taken() {
         assert!(matches!(answer, Answer::Welcome(_)) && fds.len() == 3);
         sys::send_packet(client.as_fd(), b"x", &flood).unwrap();
         eventually("the session is ended", || {
-            metric(&gateway, "ipcgw_sessions_ended_total", "DETACHED") == ended
+            metric(&gateway, "ipcgw_sessions_ended_total", "PROTOCOL") == ended
         });
     }
     back_to(&gateway, before);

@@ -89,7 +89,8 @@ pub(crate) fn entries(session: &Session, rng: &mut Rng, counts: &mut Counts) {
         0 => entries,
         1 => rng.u32(..),
         2 => u32::MAX,
-        _ => rng.u32(..entries),
+        // What is most likely on its way.
+        _ => session.newest.unwrap_or_else(|| rng.u32(..entries)),
     };
     let [p0, p1, p2, p3, ..] = ring.tail().load(Ordering::Relaxed).to_le_bytes();
     let position = u32::from_le_bytes([p0, p1, p2, p3]);

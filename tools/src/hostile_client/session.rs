@@ -53,6 +53,8 @@ pub(crate) struct Session {
     submissions: Producer<RingView>,
     completions: Consumer<RingView>,
     free: Vec<u32>,
+    /// The block that was submitted last.
+    pub(crate) newest: Option<u32>,
     filled: Option<Instant>,
     ended: Option<&'static str>,
 }
@@ -104,6 +106,7 @@ impl Session {
             page,
             eventfd,
             socket,
+            newest: None,
             filled: None,
             ended: None,
         })
@@ -156,6 +159,7 @@ impl Session {
         self.region.store_descriptor(block, &sqe.to_words());
         self.submissions.push(block).ok()?.ok()?;
         counts.requests += 1;
+        self.newest = Some(block);
         Some(block)
     }
 

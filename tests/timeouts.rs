@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ipc_ringbuf::{Client, ClientBuilder, Code, Outcome, Request};
 
 use crate::support::decide;
-use crate::support::gateway::{Gateway, attach, attach_with, connected};
+use crate::support::gateway::{Gateway, attach, attach_with, connected, connected_as};
 use crate::support::router::Router;
 use crate::support::server::Server;
 
@@ -127,7 +127,7 @@ fn time_out(client: &mut Client) {
 #[test]
 fn a_hundred_thousand_timeouts_leave_no_memory_behind() {
     let server = Server::start();
-    let gateway = connected(&server);
+    let gateway = connected_as("[workers]\nmax_queue_delay = \"0s\"\n", &server);
     let _router = Router::start(&server, &["--silent-rate", "1"]);
     let mut client = attach_with(&gateway, ClientBuilder::new().entries(1024));
     for _ in 0..2 {

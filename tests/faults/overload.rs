@@ -281,7 +281,7 @@ fn an_open_breaker_rejects_at_once_and_closes_when_the_router_is_back() {
         let body = decide("b", 256);
         let request = Request::to("decide").payload(&body).timeout(timeout);
         let completion = client.call(request).unwrap();
-        (completion.code(), completion.get().retry_after())
+        (completion.code(), completion.retry_after())
     };
     let long = Duration::from_secs(10);
     eventually("the breaker opens", || match ask(long) {

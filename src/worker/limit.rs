@@ -27,8 +27,9 @@ use crate::clock::Nanos;
 
 /// Where a limit begins: above what any upstream measured so far needs to be busy.
 const START: u32 = 1024;
-/// A limit never falls below this, so that a few slow answers cannot choke a route.
-pub const LEAST: u32 = 32;
+/// A limit never falls below this: so few need not be held back, and a few slow answers cannot
+/// choke a route.
+pub const LEAST: u32 = 128;
 /// Shortest time between two changes.
 const INTERVAL: Duration = Duration::from_millis(20);
 /// Answers that it takes to judge an interval.
@@ -266,7 +267,8 @@ mod tests {
     fn a_queue_that_never_empties_does_not_become_the_base() {
         let mut limit = Limit::new(DELAY, MOST, START_AT);
         let (latency, _) = run(&mut limit, 20_000, 200_000, 180, START_AT);
-        assert!(latency < 8_000_000, "{latency} ns");
+        // What the least number needs, a quarter more, and the delay.
+        assert!(latency < 16_000_000, "{latency} ns");
     }
 
     #[test]
@@ -275,7 +277,7 @@ mod tests {
         run(&mut limit, 100_000, 200_000, 3, START_AT);
         let later = START_AT.after(Duration::from_secs(3));
         let (latency, _) = run(&mut limit, 10_000, 200_000, 2, later);
-        assert!(latency < 12_000_000, "{latency} ns");
+        assert!(latency < 26_000_000, "{latency} ns");
         let later = later.after(Duration::from_secs(2));
         let (_, answered) = run(&mut limit, 100_000, 200_000, 3, later);
         assert!(answered > 95_000, "{answered}");
@@ -319,7 +321,7 @@ mod tests {
     fn requests_that_only_time_out_leave_few_on_their_way() {
         let mut limit = Limit::new(DELAY, MOST, START_AT);
         for at in 0..1000 {
-            limit.timed_out(50_000_000, 140, START_AT.after(Duration::from_millis(at)));
+            limit.timed_out(50_000_000, 400, START_AT.after(Duration::from_millis(at)));
         }
         assert_eq!(limit.now(), LEAST);
         // Impatient clients prove nothing.

@@ -19,8 +19,7 @@ use crate::clock::Nanos;
 const PATIENCE: Duration = Duration::from_millis(20);
 /// How long rejecting goes on after the last submission that had to wait.
 const LINGER: Duration = Duration::from_millis(100);
-/// Under overload a request that has more time than this may wait for room for an eighth of the
-/// rest.
+/// Under overload a request that has more time than this may wait for room for half of the rest.
 const HURRIED: Duration = Duration::from_millis(100);
 /// What it may wait in any case.
 const SHORT_WAIT: Duration = Duration::from_micros(250);
@@ -97,7 +96,7 @@ impl Session {
             return false;
         }
         self.sheds_until = now.after(LINGER);
-        let may_wait = (allowed.saturating_sub(HURRIED) / 8).max(SHORT_WAIT);
+        let may_wait = (allowed.saturating_sub(HURRIED) / 2).max(SHORT_WAIT);
         Duration::from_nanos(waited_ns) >= may_wait
     }
 

@@ -1,7 +1,6 @@
 //! The worker's books: a request enters the slab and the timing wheel and leaves both, while so many
 //! others are on their way; and the gate of its route, which it passes and leaves. Times are for one
-//! request. And what a cycle pays to look for expired
-//! ones when none is.
+//! request. And what a cycle pays to look for expired ones when none is.
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use std::collections::VecDeque;

@@ -219,6 +219,10 @@ impl Room {
         if self.worker.next_due() <= now.after(STARVED_LOOK) || self.has_hostile(scene) {
             return Ok(());
         }
+        let untold = self.model.ended.len();
+        ensure(untold == 0 || self.is_unread, Invariant::Progress, || {
+            format!("worker {} sleeps on {untold} untold ends", self.number)
+        })?;
         let slept_on = self.worker.prepare_to_sleep();
         ensure(slept_on, Invariant::Progress, || {
             format!("worker {} sleeps beside work", self.number)

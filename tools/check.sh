@@ -12,12 +12,13 @@ cd "$(dirname "$0")/.."
 
 case "${1:-}" in
   "")
-    fuzz=60 seeds=1000
+    # With debug assertions, and nothing more to build.
+    fuzz=60 seeds=1000 profile=dev
     ;;
   --deep)
-    fuzz=1800 seeds=100000
+    fuzz=1800 seeds=100000 profile=release
     # What the tests ask for their long forms.
-    export IPCGW_LONG=1
+    export IPCGW_LONG=1 IPCGW_HOSTILE_SECONDS=60 IPCGW_TEST_CHURN=100000
     ;;
   *)
     sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
@@ -50,7 +51,7 @@ done
 unset RUST_TEST_THREADS
 
 step "the worker simulated from $seeds seeds"
-cargo run --release -p ipc-tools --bin simulate -- --seeds "$seeds"
+cargo run --profile "$profile" -p ipc-tools --bin simulate -- --seeds "$seeds"
 
 step "benches, as tests"
 NATS_SERVER="$NATS_SERVER_2_14" cargo test --workspace --bench '*'

@@ -1,6 +1,8 @@
 //! The duty cycle of a worker. Sans-IO: it is stepped from outside, told the time, and touches
 //! nothing but its sessions' rings, its mailbox and its upstream.
 //!
+//! `accept` is what it takes in, `complete` what it gives back.
+//!
 //! One cycle: mail, answers, submissions of every session in turn, deadlines, then everything that
 //! was completed is shown and its clients are rung for. Room is reserved before a submission is
 //! taken: without room in the upstream's queue or the slab nothing is popped, the ring fills, and
@@ -15,35 +17,28 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use ipc_ringbuf::doorbell;
-use ipc_ringbuf::entry::{Code, Cqe, Sqe};
+use ipc_ringbuf::entry::Code;
 use ipc_ringbuf::error::{EndReason, PeerMisbehaved};
-use ipc_ringbuf::port::{Rung, Submission};
 use ipc_ringbuf::sys::{Bell, BellPage};
 
-use super::charges::OverLimit;
 use super::gate::Gates;
-use super::in_flight::{Entry, InFlight};
+use super::in_flight::InFlight;
 use super::mailbox::{Mail, Mailbox, NewSession, Notice};
 use super::parts::Parts;
-use super::rings::{DEAF_LOOK, Look};
-use super::sessions::{Dirtied, Session, Sessions};
+use super::rings::DEAF_LOOK;
+use super::sessions::Sessions;
 use super::slow::{Pace, SlowClients};
 use super::timers::Timers;
-use super::validate::{Verdict, allowed, validate};
-use crate::bridge::{Duty, Reply, Request, Upstream};
+use crate::bridge::{Duty, Upstream};
 use crate::clock::{Clock, Nanos};
 use crate::metrics::worker::WorkerMetrics;
 use crate::route::Route;
 
-/// Most answers taken in one cycle, so that submissions and deadlines get their turn.
-const REPLIES_PER_CYCLE: usize = 1024;
+mod accept;
+mod complete;
+
 /// How soon to look for room again while submissions wait for it.
 const STARVED_LOOK: Duration = Duration::from_millis(1);
-/// How long `overload_active` is shown after the last sign of it.
-const OVERLOAD_SHOWN: Duration = Duration::from_secs(1);
-/// Bytes of the buffer that the bodies of a batch share.
-const BATCH_BYTES: usize = 64 * 1024;
-
 /// How far a worker is on its way to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -55,9 +50,6 @@ enum Phase {
     /// Has nothing left to do.
     Finished,
 }
-
-/// Nanoseconds by which a deadline is noticed too late that say the worker itself stood still.
-const STALL_NS: u64 = 100_000_000;
 
 /// One worker.
 pub struct Worker<U, C> {
@@ -236,296 +228,6 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         self.metrics.sessions.set(self.sessions.len() as u64);
     }
 
-    fn take_replies(&mut self, now: Nanos) -> usize {
-        let mut done = 0;
-        while done < REPLIES_PER_CYCLE {
-            let Some(reply) = self.upstream.receive() else {
-                break;
-            };
-            done += 1;
-            match self.in_flight.remove(reply.token) {
-                Some(entry) => {
-                    self.timers.disarm(reply.token.place());
-                    self.complete(&entry, &reply, now);
-                }
-                None => self.metrics.late_replies.increment(),
-            }
-        }
-        done
-    }
-
-    fn poll_sessions(&mut self, now: Nanos) -> usize {
-        let seats = self.sessions.seats();
-        if seats == 0 {
-            return 0;
-        }
-        let mut done = 0;
-        for seat in (self.first..seats).chain(0..self.first) {
-            let Ok(seat) = u32::try_from(seat) else { break };
-            let before = done;
-            match self.poll_session(seat, now, &mut done) {
-                Ok(()) => self.looked(seat, done - before, now),
-                Err(fault) => self.violation(seat, fault),
-            }
-        }
-        self.active = core::mem::take(&mut self.counted);
-        let is_overload = u64::from(now < self.overloaded_until);
-        if self.metrics.overload_active.get() != is_overload {
-            self.metrics.overload_active.set(is_overload);
-        }
-        // Also for a session that was ended in its turn: what it had handed over is on its way.
-        if done > 0 {
-            // Whoever was last in this cycle is not last when something is taken again. Cycles in
-            // which there was no room for anybody do not count, or room that comes in step with
-            // them would always go to the same seat.
-            self.first = (self.first + 1) % seats;
-            self.upstream.flush();
-        }
-        done
-    }
-
-    /// How many requests of a session that has so many on their way there is room for. The last
-    /// eighth is for those that have less than their share.
-    fn room(&self, held: u32) -> usize {
-        let (outbound, slab) = self.capacity;
-        let room = self.upstream.room();
-        let places = self.in_flight.room() as usize;
-        let (held, active) = (held as usize, self.active as usize);
-        if active < 2 {
-            return room.min(places);
-        }
-        let left = |room: usize, capacity: usize| {
-            let reserve = if held >= capacity / active {
-                capacity / 8
-            } else {
-                0
-            };
-            room.saturating_sub(reserve)
-        };
-        left(room, outbound).min(left(places, slab as usize))
-    }
-
-    /// Takes what one session has submitted, and adds to `done` for each.
-    fn poll_session(
-        &mut self,
-        seat: u32,
-        now: Nanos,
-        done: &mut usize,
-    ) -> Result<(), PeerMisbehaved> {
-        let Some(held) = self.sessions.at(seat).map(|session| session.port.held()) else {
-            return Ok(());
-        };
-        let burst = self.room(held).min(self.burst as usize);
-        let Some(session) = self.sessions.at(seat) else {
-            return Ok(());
-        };
-        let mut taken = 0;
-        while taken < burst {
-            let Some(submission) = session.take()? else {
-                break;
-            };
-            let accepted = match submission.sqe {
-                Ok(_) if self.phase != Phase::Serving => Err(Code::Draining.into()),
-                Err(fault) => Err(fault.code().into()),
-                Ok(sqe) => {
-                    // The submission itself is among those held.
-                    let others = session.port.held().saturating_sub(1);
-                    if self.gates.has_room(sqe.route, others, self.active) {
-                        Ok(sqe)
-                    } else {
-                        let route = self.routes.get(usize::from(sqe.route));
-                        let time = route.map_or(Duration::ZERO, |route| allowed(&sqe, route));
-                        if !session.waits_too_long(ring_wait(&sqe, now), time, now) {
-                            session.put_back(submission);
-                            break;
-                        }
-                        Err(self.gates.shed(sqe.route))
-                    }
-                }
-            };
-            taken += 1;
-            *done += 1;
-            self.metrics.accepted.increment();
-            let outcome = accepted.and_then(|sqe| {
-                let start = self.batch.len();
-                if self.batch.capacity() - start < (sqe.header_len + sqe.payload_len) as usize {
-                    self.batch.reserve(BATCH_BYTES);
-                }
-                session
-                    .port
-                    .copy_body(submission.block, &sqe, &mut self.batch);
-                let max_payload = self.upstream.max_payload();
-                let time = validate(&sqe, &self.batch, session, &self.routes, max_payload)?;
-                // The time allowed runs from submission: what a client claims of that can only
-                // shorten it.
-                let waited = ring_wait(&sqe, now);
-                let deadline = Nanos(now.0.saturating_sub(waited)).after(time);
-                if deadline <= now {
-                    return Err(Code::ExpiredUnsent.into());
-                }
-                let charged = session.charges.charge();
-                charged.map_err(|OverLimit| Verdict::from(Code::Quota))?;
-                match self.gates.admit(sqe.route, now) {
-                    Ok(pass) => Ok((sqe, waited, deadline, pass)),
-                    Err(verdict) => {
-                        session.charges.complete();
-                        Err(verdict)
-                    }
-                }
-            });
-            match outcome {
-                Ok((sqe, ring_wait_ns, deadline, pass)) => {
-                    let body = self.batch.split().freeze();
-                    let entry = Entry {
-                        seat,
-                        session: session.id,
-                        block: submission.block,
-                        route: sqe.route,
-                        pass,
-                        user_data: sqe.user_data,
-                        accepted: now,
-                        ring_wait_ns,
-                        deadline,
-                    };
-                    self.metrics.ring_wait.record(entry.ring_wait_ns);
-                    let Some(token) = self.in_flight.insert(entry) else {
-                        break;
-                    };
-                    self.timers.arm(token.place(), entry.deadline);
-                    let request = Request {
-                        token,
-                        route: sqe.route,
-                        session: session.id,
-                        idempotent: sqe.idempotent,
-                        deadline: entry.deadline,
-                        body,
-                        header_len: sqe.header_len,
-                        tenant: session.tenant.clone(),
-                    };
-                    // Room was reserved above, and this end is the only one that sends.
-                    let sent = self.upstream.send(request);
-                    debug_assert!(sent.is_ok(), "room was reserved");
-                }
-                Err(verdict) => {
-                    self.batch.clear();
-                    let waited = submission.sqe.map_or(0, |sqe| ring_wait(&sqe, now));
-                    reject(session, &submission, verdict, waited, &self.metrics)?;
-                    if session.completed() == Dirtied::Now {
-                        self.dirty.push(seat);
-                    }
-                }
-            }
-        }
-        if session.port.held() > 0 {
-            self.counted += 1;
-        }
-        if session.is_overloaded(now) {
-            self.overloaded_until = now.after(OVERLOAD_SHOWN);
-        }
-        Ok(())
-    }
-
-    /// Settles what a session's rings have cost.
-    #[inline]
-    fn looked(&mut self, seat: u32, taken: usize, now: Nanos) {
-        match self.sessions.looked(seat, taken, &self.bell, now) {
-            Look::Fine | Look::Forgiven => {}
-            Look::InVain => self.metrics.rings_in_vain.increment(),
-            Look::Exhausted => {
-                self.metrics.rings_in_vain.increment();
-                self.metrics.sessions_deafened.increment();
-            }
-        }
-    }
-
-    fn expire(&mut self, now: Nanos) -> usize {
-        let mut fired = core::mem::take(&mut self.fired);
-        self.timers.expire(now, &mut fired);
-        let done = fired.len();
-        for place in fired.drain(..) {
-            self.complete_place(place, Code::Timeout, now);
-        }
-        self.fired = fired;
-        done
-    }
-
-    fn complete_place(&mut self, place: u32, code: Code, now: Nanos) {
-        if let Some(entry) = self.in_flight.remove_place(place) {
-            // Only the code is used: the entry has been found by its place.
-            let token = crate::bridge::Token::new(self.number, place, 0);
-            self.complete(&entry, &Reply::bare(token, code), now);
-        }
-    }
-
-    /// Gives a request its one completion.
-    fn complete(&mut self, entry: &Entry, reply: &Reply, now: Nanos) {
-        if reply.code == Code::Timeout && now.since(entry.deadline) > STALL_NS {
-            // This worker stood still: that nobody answered is not the upstream's fault.
-            self.gates.abandoned(entry);
-        } else {
-            self.gates.left(entry, reply.code, now);
-        }
-        let session = self
-            .sessions
-            .at(entry.seat)
-            .filter(|s| s.id == entry.session);
-        let Some(session) = session else {
-            self.metrics.abandoned.increment();
-            return;
-        };
-        session.charges.complete();
-        let upstream_ns = now.since(entry.accepted);
-        let mut cqe = Cqe {
-            ring_wait_ns: entry.ring_wait_ns,
-            upstream_ns,
-            retry_after_ms: reply.retry_after_ms,
-            ..Cqe::bare(entry.user_data, reply.code)
-        };
-        let bytes = reply.headers.len() as u64 + reply.payload.len() as u64;
-        let result = if session.port.fits(bytes) {
-            session
-                .port
-                .complete(entry.block, cqe, &reply.headers, &reply.payload)
-        } else {
-            cqe.code = Code::BadReply;
-            let note = Reply::too_large(reply.token, bytes).headers;
-            let note = if session.port.fits(note.len() as u64) {
-                &note[..]
-            } else {
-                &[]
-            };
-            session.port.complete(entry.block, cqe, note, &[])
-        };
-        match result {
-            Ok(()) => {
-                self.metrics.completed(cqe.code);
-                self.metrics.upstream.record(upstream_ns);
-                if session.completed() == Dirtied::Now {
-                    self.dirty.push(entry.seat);
-                }
-            }
-            Err(fault) => {
-                self.metrics.abandoned.increment();
-                self.violation(entry.seat, fault);
-            }
-        }
-    }
-
-    /// Shows what was completed in this cycle and rings each client once.
-    fn settle(&mut self, now: Nanos) {
-        for seat in self.dirty.drain(..) {
-            let Some(session) = self.sessions.at(seat) else {
-                continue;
-            };
-            if session.settle() == Rung::Woken {
-                self.metrics.client_wakes.increment();
-            }
-            if session.port.looks_full() {
-                self.slow.suspect(now);
-            }
-        }
-    }
-
     /// Ends the sessions of clients that have left their full completion rings alone for too long.
     fn end_slow_clients(&mut self, now: Nanos) {
         if !self.slow.is_due(now) {
@@ -689,34 +391,4 @@ impl<U: Upstream + Send, C: Clock + Send> Duty for Worker<U, C> {
     fn finished(&self) -> bool {
         self.phase == Phase::Finished && self.untold.is_empty()
     }
-}
-
-/// How long a submission waited in the ring, if what the client claims is plausible.
-fn ring_wait(sqe: &Sqe, now: Nanos) -> u64 {
-    if sqe.submitted_ns == 0 {
-        0
-    } else {
-        now.since(Nanos(sqe.submitted_ns))
-    }
-}
-
-/// Completes a submission that goes no further.
-fn reject(
-    session: &mut Session,
-    submission: &Submission,
-    verdict: Verdict,
-    ring_wait_ns: u64,
-    metrics: &WorkerMetrics,
-) -> Result<(), PeerMisbehaved> {
-    let cqe = Cqe {
-        ring_wait_ns,
-        retry_after_ms: verdict.retry_after_ms,
-        ..Cqe::bare(submission.user_data, verdict.code)
-    };
-    let completed = session.port.complete(submission.block, cqe, &[], &[]);
-    match completed {
-        Ok(()) => metrics.completed(verdict.code),
-        Err(_) => metrics.abandoned.increment(),
-    }
-    completed
 }

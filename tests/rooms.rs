@@ -81,7 +81,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         words: &["crossbeam_queue", "crossbeam_channel"],
-        rooms: &["src/bridge.rs", "src/worker/mailbox.rs"],
+        rooms: &["src/bridge/", "src/worker/mailbox.rs"],
     },
     Rule {
         // Not tokio's: its timers have a clock of their own.
@@ -92,7 +92,7 @@ const RULES: &[Rule] = &[
         // What NATS needs of the rings reaches it through bridge.
         words: &["ipc_ringbuf"],
         rooms: &[
-            "src/bridge.rs",
+            "src/bridge/",
             "src/cli/",
             "src/clock.rs",
             "src/control/",

@@ -25,7 +25,7 @@ fn planted_faults_are_found() {
             "use std::sync::atomic::AtomicU8;",
             "`atomic`",
         ),
-        ("src/bridge.rs", "use core::sync::atomic;", "`atomic`"),
+        ("src/bridge/link.rs", "use core::sync::atomic;", "`atomic`"),
         ("ringbuf/src/spsc.rs", "use loom::thread;", "`loom::`"),
         ("src/cli/bench.rs", "nix::unistd::fork();", "`nix`"),
         (
@@ -136,7 +136,12 @@ fn planted_arrows_are_found() {
             "fn f(x: crate::config::Config) {}",
             "config",
         ),
-        ("bridge", "src/bridge.rs", "use super::worker::x;", "worker"),
+        (
+            "bridge",
+            "src/bridge/link.rs",
+            "use crate::worker::x;",
+            "worker",
+        ),
         (
             "metrics",
             "src/metrics/a.rs",
@@ -180,7 +185,7 @@ fn planted_circles_are_found() {
         ("src/route.rs", "use crate::clock;"),
         ("src/clock.rs", "use crate::health::x;"),
         ("src/health.rs", "use crate::{bridge, route::Route};"),
-        ("src/bridge.rs", ""),
+        ("src/bridge/mod.rs", ""),
     ]);
     assert_eq!(through.len(), 3, "{through:?}");
     assert!(through.contains(&"src/route knows itself through health".to_owned()));

@@ -1,0 +1,33 @@
+//! The hinge between the workers and whatever answers them: plain values in bounded queues.
+//!
+//! ```text
+//!  worker thread                         NATS thread
+//!  WorkerEnd --- Outbound (bounded) ---> UpstreamEnd
+//!            <--- Inbound (bounded) ----
+//! ```
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `values` | `Token`, `Request`, `Reply`: what goes through |
+//! | `upstream` | what a worker needs of the side that answers; `Loopback` |
+//! | `link` | the two queues and their ends |
+//! | `admission` | how much of a route's traffic is let in |
+//! | `duty` | a worker, seen from the runtime that steps it |
+//!
+//! The worker reserves room in both queues before it accepts a request, so neither push can fail
+//! and nothing here waits. Each side says before it sleeps that it will (`Sleeper`), and is woken
+//! only then. Nothing here knows NATS, shared memory or a thread.
+
+mod admission;
+mod duty;
+mod link;
+mod upstream;
+mod values;
+
+pub use admission::{Admission, Admissions};
+pub use duty::Duty;
+pub use ipc_ringbuf::entry::{Code, Outcome};
+pub use ipc_ringbuf::headers;
+pub use link::{UpstreamEnd, WorkerEnd, link};
+pub use upstream::{Loopback, Upstream};
+pub use values::{Reply, Request, Token};

@@ -105,6 +105,10 @@ impl Outstanding {
             return Entered::GivenUp;
         };
         if entry.state != State::Empty && is_newer(entry.generation, token.generation()) {
+            // An answer to it is late, not forged.
+            if is_newer(entry.first, token.generation()) {
+                entry.first = token.generation();
+            }
             return Entered::GivenUp;
         }
         let first = match entry.state {

@@ -14,8 +14,8 @@ impl Room {
             .collect()
     }
 
-    /// A session that has something to be taken is not passed over in more cycles, in which others
-    /// got a turn, than there are seats; and no session has more in flight than it has blocks.
+    /// A session that has something to be taken, and less than its share on its way, is not passed
+    /// over in more cycles, in which others got a turn, than there are seats; and no session has more in flight than it has blocks.
     pub(crate) fn check_turns(&self, hopeful: &[(u32, u32)], scene: &mut Scene) -> Checked {
         // Of sessions that have ended unheard the model knows too little.
         let is_known = self.unsettled == 0;
@@ -24,6 +24,14 @@ impl Room {
                 continue;
             };
             if guest.accepted() != *before || !self.model.live.contains(id) {
+                guest.passed_over = 0;
+                continue;
+            }
+            // The last eighth of a queue is for those that have less than their share.
+            let (plan, open) = (&scene.plan, scene.ledger.in_flight_of(self.number, *id));
+            let seats = self.model.seats.max(1) as usize;
+            let is_reserved = |capacity: usize| capacity >= 8 && open >= capacity / seats;
+            if is_reserved(plan.outbound) || is_reserved(plan.max_in_flight as usize) {
                 guest.passed_over = 0;
                 continue;
             }

@@ -22,7 +22,7 @@ thread_local! {
     static HEARD: RefCell<VecDeque<String>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// What a subscriber needs so that [`take`] works.
+/// What a subscriber needs so that `take` works.
 pub fn witness<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
     let is_it = |metadata: &tracing::Metadata<'_>| {
         metadata.target() == "async_nats"

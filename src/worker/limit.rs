@@ -15,8 +15,8 @@
 //! timeouts a queue of requests that have already expired would make the next ones expire too.
 //!
 //! The target is the allowed delay over what the upstream needs without a queue. That is the least
-//! latency of the last generations (`GENERATION`); since a queue that never empties would hide it, the limit
-//! is cut to a quarter for a moment once in each, as BBR does (Cardwell and others, ACM Queue 2016,
+//! latency of the last generations (`GENERATION`); since a queue that never empties would hide it,
+//! the limit is cut to a quarter for a moment once in each, as BBR does (Cardwell and others, ACM Queue 2016,
 //! `ProbeRTT`).
 //!
 //! Sans-IO and of one worker, like the breaker: no lock, no clock of its own.

@@ -9,9 +9,6 @@ pub struct NatsMetrics {
     pub published: Counter,
     /// Messages that came to a reply inbox and completed a request.
     pub replies: Counter,
-    /// Requests completed without a reply of their own: rejected here, lost, or confirmed by a
-    /// marker.
-    pub completed_here: Counter,
     /// `PubAck`s ignored because the route waits for a reply.
     pub pubacks_ignored: Counter,
     /// Messages to a reply inbox that name no request: malformed or never given out.
@@ -35,12 +32,6 @@ pub struct NatsMetrics {
     pub tasks: Counter,
     /// Requests that no responder listened for.
     pub no_responders: Counter,
-    /// Requests that were on a connection when it was lost.
-    pub upstream_lost: Counter,
-    /// Requests rejected because no connection came up in time.
-    pub upstream_down: Counter,
-    /// Requests rejected because their deadline passed before they were sent.
-    pub expired_unsent: Counter,
     /// Requests that were sent again.
     pub resent: Counter,
     /// Requests that would have been sent again but for the budget.

@@ -89,22 +89,15 @@ impl Desk {
     pub fn reject(&mut self, held: &Held, code: Code) {
         match held.before {
             Some(before) => self.complete(held.request.token, before),
-            None => {
-                self.metrics.completed_here.increment();
-                self.answer(Reply::bare(held.request.token, code));
-            }
+            None => self.answer(Reply::bare(held.request.token, code)),
         }
     }
 
     /// Puts a reply into its worker's queue.
     fn answer(&mut self, reply: Reply) {
         let worker = reply.token.worker();
-        match reply.code {
-            Code::NoResponders => self.metrics.no_responders.increment(),
-            Code::UpstreamLost => self.metrics.upstream_lost.increment(),
-            Code::UpstreamDown => self.metrics.upstream_down.increment(),
-            Code::ExpiredUnsent => self.metrics.expired_unsent.increment(),
-            _ => {}
+        if reply.code == Code::NoResponders {
+            self.metrics.no_responders.increment();
         }
         let Some(link) = self.links.get(usize::from(worker)) else {
             self.metrics.answers_refused.increment();
@@ -120,7 +113,6 @@ impl Desk {
     pub fn complete(&mut self, token: Token, code: Code) {
         if self.outstanding.finish(token).is_ok() {
             self.resend.forget(token);
-            self.metrics.completed_here.increment();
             self.answer(Reply::bare(token, code));
         }
     }

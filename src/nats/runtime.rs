@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_nats::Subject;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
@@ -110,6 +111,8 @@ struct Room {
     timer: Pin<Box<Sleep>>,
     /// When the timer fires.
     timer_due: Nanos,
+    /// What the runtime says of itself.
+    runtime: RuntimeMetrics,
 }
 
 /// A duty and its bell.
@@ -132,6 +135,7 @@ impl Room {
             is_stopping: false,
             timer: Box::pin(tokio::time::sleep(core::time::Duration::ZERO)),
             timer_due: Nanos(0),
+            runtime: Handle::current().metrics(),
         })
     }
 

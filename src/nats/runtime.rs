@@ -191,9 +191,7 @@ impl Room {
         let mut is_armed = false;
         let metrics = Arc::clone(&self.requester.desk.metrics);
         metrics.asleep.set(1);
-        let tasks = tokio::runtime::Handle::current()
-            .metrics()
-            .num_alive_tasks();
+        let tasks = self.runtime.num_alive_tasks();
         metrics.tasks.set(u64::try_from(tasks).unwrap_or(u64::MAX));
         poll_fn(|cx| {
             // Whatever wakes the task after this is a reason to take a turn.

@@ -6,16 +6,14 @@ use std::sync::Arc;
 
 use ipc_ringbuf::entry::Code;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text,
-};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::registry::Registry;
 
 use super::control::ControlMetrics;
 use super::latency::Histogram;
 use super::log::LogMetrics;
 use super::nats::NatsMetrics;
+use super::openmetrics::Out;
 use super::worker::{RouteMetrics, WorkerMetrics};
 
 /// Begins every name.
@@ -52,7 +50,7 @@ impl Sources {
 
 impl Collector for Sources {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut out = Out(encoder);
+        let mut out = Out::new(encoder);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         out.gauges(
             "build",
@@ -396,91 +394,6 @@ fn encode_nats(nats: &NatsMetrics, routes: &[String], out: &mut Out<'_>) -> fmt:
         "Messages about the Router's load, by whether they could be understood",
         statuses,
     )
-}
-
-/// Writes one family after the other.
-struct Out<'a>(DescriptorEncoder<'a>);
-
-impl Out<'_> {
-    fn family(
-        &mut self,
-        name: &'static str,
-        help: &str,
-        kind: MetricType,
-    ) -> Result<MetricEncoder<'_>, fmt::Error> {
-        self.0.encode_descriptor(name, help, None, kind)
-    }
-
-    fn counter(&mut self, name: &'static str, help: &str, value: u64) -> fmt::Result {
-        let mut metric = self.family(name, help, MetricType::Counter)?;
-        metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
-    }
-
-    fn seconds(&mut self, name: &'static str, help: &str, nanos: u64) -> fmt::Result {
-        let unit = Unit::Seconds;
-        let mut metric = self
-            .0
-            .encode_descriptor(name, help, Some(&unit), MetricType::Counter)?;
-        metric.encode_counter::<NoLabelSet, _, u64>(&seconds(nanos), None)
-    }
-
-    fn gauge(&mut self, name: &'static str, help: &str, value: u64) -> fmt::Result {
-        let mut metric = self.family(name, help, MetricType::Gauge)?;
-        metric.encode_gauge(&value)
-    }
-
-    fn counters<L: EncodeLabelSet>(
-        &mut self,
-        name: &'static str,
-        help: &str,
-        samples: impl IntoIterator<Item = (L, u64)>,
-    ) -> fmt::Result {
-        let mut metric = self.family(name, help, MetricType::Counter)?;
-        for (labels, value) in samples {
-            metric
-                .encode_family(&labels)?
-                .encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-        }
-        Ok(())
-    }
-
-    fn gauges<L: EncodeLabelSet>(
-        &mut self,
-        name: &'static str,
-        help: &str,
-        samples: impl IntoIterator<Item = (L, u64)>,
-    ) -> fmt::Result {
-        let mut metric = self.family(name, help, MetricType::Gauge)?;
-        for (labels, value) in samples {
-            metric.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-        Ok(())
-    }
-
-    /// One histogram of several sources, in seconds.
-    fn histogram(&mut self, name: &'static str, help: &str, sources: &[&Histogram]) -> fmt::Result {
-        let unit = Unit::Seconds;
-        let mut metric =
-            self.0
-                .encode_descriptor(name, help, Some(&unit), MetricType::Histogram)?;
-        let mut buckets: Vec<(f64, u64)> = Vec::new();
-        for source in sources {
-            for (at, (bound, count)) in source.buckets().enumerate() {
-                match buckets.get_mut(at) {
-                    Some((_, total)) => *total += count,
-                    None => buckets.push((bound.map_or(f64::INFINITY, seconds), count)),
-                }
-            }
-        }
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = sources.iter().map(|source| source.sum_ns()).sum();
-        metric.encode_histogram::<NoLabelSet>(seconds(sum), count, &buckets, None)
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a dashboard needs no more")]
-fn seconds(nanos: u64) -> f64 {
-    nanos as f64 / 1e9
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! Counters that one thread writes and the control thread reads.
 //!
 //! A [`Counter`] has a single writer, so adding is a load and a store, not a locked instruction.
-//! Rooms have a struct of counters each; `export` turns them into the text that Prometheus reads.
+//! Rooms have a struct of counters each; `export` turns them into the text that Prometheus reads, which
+//! `openmetrics` writes.
 
 pub mod control;
 pub mod export;
 pub mod latency;
 pub mod log;
 pub mod nats;
+mod openmetrics;
 pub mod worker;
 
 use core::fmt;

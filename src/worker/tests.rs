@@ -1,231 +1,32 @@
 //! The worker, stepped by hand: a clock that moves when told, an upstream that answers when told,
 //! and real clients at the other end of real regions.
 
-use core::task::Waker;
 use core::time::Duration;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ipc_ringbuf::error::EndReason;
 use ipc_ringbuf::layout::Ring;
 use ipc_ringbuf::primitive::Ordering;
-use ipc_ringbuf::region::Region;
 use ipc_ringbuf::spsc::RingMemory as _;
-use ipc_ringbuf::sys::{Bell, BellPage};
 use ipc_ringbuf::{Client, Code, Outcome, Request as Ask, SubmitError};
-use proptest::prelude::*;
 
 use super::charges::{Charges, UserLoad};
-use super::cycle::Worker;
-use super::mailbox::{Mail, NewSession, Notice, Post, mailbox};
-use super::parts::Parts;
+use super::mailbox::{Mail, Notice};
 use super::timers::TICK;
-use crate::bridge::{Admission, Admissions, Duty as _, Reply, Request, Token, Upstream};
+use crate::bridge::{Admission, Duty as _, Reply, Token};
 use crate::clock::{Clock, Nanos};
-use crate::metrics::worker::WorkerMetrics;
 use crate::route::Route;
 
 mod gates;
+mod random;
+mod stage;
+
+use stage::{ENTRIES, MAX_PAYLOAD, Stage, submit, take};
 
 #[expect(dead_code, reason = "the tests of ringbuf use more of it")]
 #[path = "../../ringbuf/tests/support/mod.rs"]
 mod support;
-
-const ENTRIES: u32 = 8;
-const MESSAGE: u32 = 512;
-const MAX_PAYLOAD: u32 = 300;
-
-#[derive(Clone)]
-struct Hand(Arc<Mutex<Nanos>>);
-
-impl Clock for Hand {
-    fn now(&self) -> Nanos {
-        *self.0.lock().unwrap()
-    }
-}
-
-struct Script {
-    room: usize,
-    sent: VecDeque<Request>,
-    replies: VecDeque<Reply>,
-    flushes: u32,
-}
-
-/// The upstream, and the test's handle to it.
-#[derive(Clone)]
-struct Scripted(Arc<Mutex<Script>>);
-
-impl Scripted {
-    fn script(&self) -> MutexGuard<'_, Script> {
-        self.0.lock().unwrap()
-    }
-}
-
-impl Upstream for Scripted {
-    fn room(&self) -> usize {
-        self.script().room
-    }
-
-    fn send(&mut self, request: Request) -> Result<(), Request> {
-        let mut script = self.script();
-        let Some(room) = script.room.checked_sub(1) else {
-            return Err(request);
-        };
-        script.room = room;
-        script.sent.push_back(request);
-        Ok(())
-    }
-
-    fn flush(&mut self) {
-        self.script().flushes += 1;
-    }
-
-    fn receive(&mut self) -> Option<Reply> {
-        self.script().replies.pop_front()
-    }
-
-    fn has_replies(&self) -> bool {
-        !self.script().replies.is_empty()
-    }
-
-    fn max_payload(&self) -> u32 {
-        MAX_PAYLOAD
-    }
-
-    fn arm(&self, _: &Waker) {}
-
-    fn disarm(&self) {}
-}
-
-struct Stage {
-    worker: Worker<Scripted, Hand>,
-    upstream: Scripted,
-    clock: Hand,
-    post: Post,
-    metrics: Arc<WorkerMetrics>,
-    admissions: Arc<Admissions>,
-    /// Wakes nobody: the worker never sleeps here.
-    _bell: Bell,
-    sessions: u32,
-}
-
-impl Stage {
-    fn new(burst: u32, max_in_flight: u32) -> Self {
-        Self::with(burst, max_in_flight, 64, Route::decide())
-    }
-
-    /// A mailbox that is made for so many sessions.
-    fn with_mailbox(burst: u32, max_in_flight: u32, sessions: usize) -> Self {
-        Self::with(burst, max_in_flight, sessions, Route::decide())
-    }
-
-    fn of(burst: u32, max_in_flight: u32, route: Route) -> Self {
-        Self::with(burst, max_in_flight, 64, route)
-    }
-
-    fn with(burst: u32, max_in_flight: u32, sessions: usize, route: Route) -> Self {
-        let (own, bell) = (Bell::new().unwrap(), Bell::new().unwrap());
-        let (post, mailbox) = mailbox(own.ringer().unwrap(), bell.ringer().unwrap(), sessions);
-        let upstream = Scripted(Arc::new(Mutex::new(Script {
-            room: usize::MAX,
-            sent: VecDeque::new(),
-            replies: VecDeque::new(),
-            flushes: 0,
-        })));
-        let clock = Hand(Arc::new(Mutex::new(Nanos(1_000_000_000))));
-        let metrics = Arc::new(WorkerMetrics::for_routes(1));
-        let admissions = Arc::new(Admissions::new(1));
-        let parts = Parts {
-            number: 0,
-            upstream: upstream.clone(),
-            clock: clock.clone(),
-            routes: [route].into(),
-            admissions: Arc::clone(&admissions),
-            metrics: Arc::clone(&metrics),
-            mailbox,
-            bell: own,
-            page: Arc::new(BellPage::create().unwrap()),
-            max_in_flight,
-            burst,
-            max_queue_delay: Duration::ZERO,
-            slow_client_timeout: Duration::from_secs(30),
-            first_generation: 7,
-        };
-        Self {
-            worker: Worker::new(parts).unwrap(),
-            upstream,
-            clock,
-            post,
-            metrics,
-            admissions,
-            _bell: bell,
-            sessions: 0,
-        }
-    }
-
-    /// A client whose session has the next number.
-    fn attach(&mut self) -> Client {
-        self.attach_shared(Charges::default()).0
-    }
-
-    fn attach_with(&mut self, charges: Charges) -> Client {
-        self.attach_shared(charges).0
-    }
-
-    /// The same, and a second mapping of its region.
-    fn attach_shared(&mut self, charges: Charges) -> (Client, Arc<Region>) {
-        let pair = support::pair(ENTRIES, MESSAGE);
-        self.sessions += 1;
-        let session = NewSession {
-            id: self.sessions,
-            port: pair.port,
-            eventfd: pair.eventfd,
-            routes: [true].into(),
-            tenant: None,
-            charges,
-        };
-        self.post.send(Mail::Attach(Box::new(session))).unwrap();
-        self.worker.do_work();
-        (pair.client, pair.shared)
-    }
-
-    fn advance(&self, by: Duration) {
-        let mut now = self.clock.0.lock().unwrap();
-        *now = now.after(by);
-    }
-
-    fn room(&self, room: usize) {
-        self.upstream.script().room = room;
-    }
-
-    /// What has been handed over since the last call.
-    fn sent(&self) -> Vec<Request> {
-        self.upstream.script().sent.drain(..).collect()
-    }
-
-    fn answer(&self, token: Token, payload: Bytes) {
-        let reply = Reply {
-            payload,
-            ..Reply::bare(token, Code::Ok)
-        };
-        self.upstream.script().replies.push_back(reply);
-    }
-}
-
-fn submit(client: &mut Client, mark: u64, timeout: Duration) {
-    let request = Ask::to(0).user_data(mark).timeout(timeout);
-    client.submit(request).unwrap();
-    client.flush();
-}
-
-fn take(client: &mut Client) -> Vec<(u64, Code)> {
-    let mut taken = Vec::new();
-    while let Some(completion) = client.poll() {
-        taken.push((completion.ticket().0, completion.code()));
-    }
-    taken
-}
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -477,147 +278,6 @@ fn what_may_not_pass_is_rejected_at_once_with_its_code() {
     assert_eq!(completion.code(), Code::Overloaded);
     assert_eq!(completion.retry_after(), Some(Duration::from_millis(1500)));
     assert!(stage.sent().is_empty());
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Submit {
-        client: bool,
-        timeout_ms: u64,
-    },
-    Work,
-    Answer(prop::sample::Index),
-    /// Answers one that was answered, timed out or abandoned.
-    AnswerAgain(prop::sample::Index),
-    Advance(u64),
-    Room(usize),
-    Take {
-        client: bool,
-    },
-    /// The client goes, and another comes.
-    Replace {
-        client: bool,
-    },
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let index = any::<prop::sample::Index>;
-    prop_oneof![
-        6 => (any::<bool>(), 1..50_u64)
-            .prop_map(|(client, timeout_ms)| Step::Submit { client, timeout_ms }),
-        6 => Just(Step::Work),
-        4 => index().prop_map(Step::Answer),
-        1 => index().prop_map(Step::AnswerAgain),
-        2 => (0..30_u64).prop_map(Step::Advance),
-        1 => (0..6_usize).prop_map(Step::Room),
-        3 => any::<bool>().prop_map(|client| Step::Take { client }),
-        1 => any::<bool>().prop_map(|client| Step::Replace { client }),
-    ]
-}
-
-/// A client and the marks for which it has no completion yet.
-struct Seat {
-    client: Client,
-    session: u32,
-    open: HashSet<u64>,
-}
-
-impl Seat {
-    fn new(stage: &mut Stage) -> Self {
-        let client = stage.attach();
-        Self {
-            client,
-            session: stage.sessions,
-            open: HashSet::new(),
-        }
-    }
-
-    /// Each completion is for a request that waits for one, and carries that request's own bytes.
-    fn take(&mut self) {
-        while let Some(completion) = self.client.poll() {
-            let mark = completion.ticket().0;
-            assert!(self.open.remove(&mark), "{mark} completed twice");
-            if completion.code() == Code::Ok {
-                assert_eq!(completion.payload(), mark.to_le_bytes());
-            }
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-    /// Whatever happens in whatever order, every accepted request completes exactly once or is
-    /// abandoned with its session, and the books balance.
-    #[test]
-    fn every_accepted_request_completes_exactly_once(
-        steps in prop::collection::vec(step(), 1..200),
-    ) {
-        let mut stage = Stage::new(3, 10);
-        let mut seats = [Seat::new(&mut stage), Seat::new(&mut stage)];
-        let mut waiting: Vec<Request> = Vec::new();
-        let mut past: Vec<Token> = Vec::new();
-        let mut asked: HashMap<u64, u32> = HashMap::new();
-        let mut next = 0;
-        for step in steps {
-            match step {
-                Step::Submit { client, timeout_ms } => {
-                    let seat = &mut seats[usize::from(client)];
-                    let payload = u64::to_le_bytes(next);
-                    let request = Ask::to(0).user_data(next).payload(&payload);
-                    let request = request.timeout(Duration::from_millis(timeout_ms));
-                    if seat.client.submit(request).is_ok() {
-                        seat.client.flush();
-                        seat.open.insert(next);
-                        asked.insert(next, seat.session);
-                        next += 1;
-                    }
-                }
-                Step::Work => {
-                    stage.worker.do_work();
-                }
-                Step::Answer(which) if !waiting.is_empty() => {
-                    let request = waiting.swap_remove(which.index(waiting.len()));
-                    stage.answer(request.token, request.payload());
-                    past.push(request.token);
-                }
-                Step::AnswerAgain(which) if !past.is_empty() => {
-                    stage.answer(past[which.index(past.len())], Bytes::from_static(b"stale"));
-                }
-                Step::Answer(_) | Step::AnswerAgain(_) => {}
-                Step::Advance(ms) => stage.advance(Duration::from_millis(ms)),
-                Step::Room(room) => stage.room(room),
-                Step::Take { client } => seats[usize::from(client)].take(),
-                Step::Replace { client } => {
-                    let session = seats[usize::from(client)].session;
-                    let reason = EndReason::PeerDied;
-                    stage.post.send(Mail::Detach { session, reason }).unwrap();
-                    seats[usize::from(client)] = Seat::new(&mut stage);
-                }
-            }
-            for request in stage.sent() {
-                let mark = u64::from_le_bytes(request.payload()[..].try_into().unwrap());
-                prop_assert_eq!(asked.get(&mark), Some(&request.session));
-                waiting.push(request);
-            }
-            let held = stage.worker.in_flight();
-            prop_assert!(held <= 10);
-        }
-        // Time heals everything: with room again, all are taken and all run out.
-        stage.room(usize::MAX);
-        for _ in 0..100 {
-            stage.worker.do_work();
-            stage.advance(Duration::from_millis(60));
-        }
-        for seat in &mut seats {
-            seat.take();
-            prop_assert!(seat.open.is_empty(), "{:?} never completed", seat.open);
-        }
-        let metrics = &stage.metrics;
-        let completed: u64 = Code::ALL.iter().map(|code| metrics.completions(*code)).sum();
-        prop_assert_eq!(metrics.accepted.get(), completed + metrics.abandoned.get());
-        prop_assert_eq!(stage.worker.in_flight(), 0);
-    }
 }
 
 #[test]

@@ -20,8 +20,8 @@ const RATE: u32 = 200;
 /// Below this a latency is as good as any: two cores are shared by seven processes.
 const FLOOR_US: u64 = 1000;
 
-/// Rounds of with and without. What else runs on the machine disturbs some of them, so their
-/// medians are compared.
+/// Rounds of each kind. What else runs on the machine disturbs some of them, so their medians are
+/// compared.
 const ROUNDS: u64 = 5;
 /// When they are disturbed too much there are more.
 const MOST_ROUNDS: u64 = 3 * ROUNDS;
@@ -52,23 +52,31 @@ fn pass(time: Duration) {
     }
 }
 
-/// 99th percentiles in microseconds, in pairs of rounds.
+/// 99th percentiles of the polite clients in microseconds, by where the hostile one was.
 #[derive(Debug, Default)]
 struct Compared {
-    with: Vec<u64>,
-    without: Vec<u64>,
+    /// At their gateway.
+    here: Vec<u64>,
+    /// At another gateway: it takes the same from the processors, and nothing from theirs.
+    elsewhere: Vec<u64>,
+    /// Nowhere.
+    nowhere: Vec<u64>,
 }
 
 impl Compared {
-    /// How much longer the ones are than the others, by their medians.
+    /// How much longer they are with it than without it, by their medians. What a busy machine does
+    /// to any two processes is not the gateway's to answer for, so the longer of the two controls
+    /// counts.
     #[expect(clippy::cast_precision_loss, reason = "microseconds")]
     fn ratio(&self) -> f64 {
-        let [with, without] = [&self.with, &self.without].map(|latencies| {
-            let mut sorted = latencies.clone();
-            sorted.sort_unstable();
-            sorted[sorted.len() / 2].max(FLOOR_US) as f64
-        });
-        with / without
+        let [here, elsewhere, nowhere] =
+            [&self.here, &self.elsewhere, &self.nowhere].map(|latencies| {
+                let mut sorted = latencies.clone();
+                sorted.sort_unstable();
+                let median = sorted.get(sorted.len() / 2).copied();
+                median.unwrap_or_default().max(FLOOR_US) as f64
+            });
+        here / elsewhere.max(nowhere)
     }
 }
 
@@ -79,6 +87,8 @@ fn f14_three_polite_clients_work_beside_one_that_scribbles() {
     let server = Server::with(&["-D"]);
     let gateway = connected(&server);
     eventually("both connections are made", || server.connections() == 2);
+    let other = connected(&server);
+    eventually("both gateways are connected", || server.connections() == 4);
     let _router = Router::start(&server, &[]);
     eventually("nobody is attached", || {
         metric(&gateway, "ipcgw_sessions", "") == 0
@@ -92,12 +102,16 @@ fn f14_three_polite_clients_work_beside_one_that_scribbles() {
             break;
         }
         let short = Duration::from_secs(turn.min(3));
-        p99.without
-            .extend(polite(&gateway, POLITE, RATE, || pass(short)).0);
+        let (latencies, _) = polite(&gateway, POLITE, RATE, || pass(short));
+        p99.nowhere.extend(latencies);
+        let (latencies, _) = polite(&gateway, POLITE, RATE, || {
+            Hostile::background(&other, turn.min(3), seed).end();
+        });
+        p99.elsewhere.extend(latencies);
         let (latencies, answered) = polite(&gateway, POLITE, RATE, || {
             deeds.push(Hostile::background(&gateway, turn, seed).end());
         });
-        p99.with.extend(latencies);
+        p99.here.extend(latencies);
         answers += answered;
     }
     println!("{answers} answers beside, all exact; p99 in us: {p99:?}");
@@ -106,7 +120,7 @@ fn f14_three_polite_clients_work_beside_one_that_scribbles() {
     println!("{deeds:?}");
     eventually("all sessions are gone", || gateway.descriptors() <= at_rest);
     let books = books::at_rest(&gateway);
-    println!("{books:?}; p99 beside against alone: {ratio}");
+    println!("{books:?}; p99 with it against without it: {ratio}");
     assert!(ratio <= 3.0, "{ratio}");
     assert_eq!(sum("seals_broken"), 0);
     for deed in [
@@ -137,7 +151,7 @@ fn f14_three_polite_clients_work_beside_one_that_scribbles() {
         "{}",
         log.lines().count()
     );
-    assert_eq!(server.connections(), 3, "{}", server.log());
+    assert_eq!(server.connections(), 5, "{}", server.log());
 }
 
 /// Rounds of a client that does nothing but ring, against a gateway that nobody else uses
@@ -152,7 +166,7 @@ fn f09_a_storm_of_wakes_wakes_nobody_for_long() {
         if seed >= ROUNDS && p99.ratio() < 2.0 {
             break;
         }
-        let both = [(&elsewhere, &mut p99.without), (&gateway, &mut p99.with)];
+        let both = [(&elsewhere, &mut p99.elsewhere), (&gateway, &mut p99.here)];
         for (target, latencies) in both {
             let (found, answers) = polite(&gateway, 1, 1000, || {
                 let deeds = Hostile::start(target, TURN, seed, &["wakes"]).end();

@@ -135,6 +135,9 @@ fn f17_a_stopped_client_costs_the_others_nothing_and_is_ended_when_it_takes_noth
     {
         left += 1;
     }
+    eventually("its client has noticed", || {
+        (0..10_000).any(|_| full.poll().is_none() && full.end_reason().is_some())
+    });
     assert_eq!(
         full.end_reason(),
         Some(EndReason::SlowClient),

@@ -6,15 +6,16 @@ use std::hash::{BuildHasher as _, RandomState};
 use async_nats::Subject;
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::digits::digits;
 use super::error::NatsError;
 use super::outstanding::Serial;
 use crate::bridge::Token;
 
 /// Bytes that subjects are cut from before another buffer is made.
 const BLOCK_BYTES: usize = 32 * 1024;
-/// Hexadecimal digits of a number, and of the check that follows it.
-const DIGITS: usize = 16;
-const CHECK_DIGITS: usize = 8;
+/// Digits of a number, and of the check that follows it.
+const DIGITS: usize = 11;
+const CHECK_DIGITS: usize = 6;
 /// What a suffix begins with, before the number and its check.
 const REPLY: u8 = b'r';
 const MARKER: u8 = b'm';
@@ -27,9 +28,16 @@ pub(super) fn boot_bits() -> Result<[u8; 16], NatsError> {
     Ok(bits)
 }
 
-/// These bits in hexadecimal.
+/// These bits as digits.
 pub(super) fn boot_name(bits: [u8; 16]) -> String {
-    format!("{:032x}", u128::from_ne_bytes(bits))
+    let bits = u128::from_ne_bytes(bits).to_le_bytes();
+    let (low, high) = bits.split_at(8);
+    let half = |bytes: &[u8]| digits::<11>(bytes.iter().fold(0, |n, &b| (n << 8) | u64::from(b)));
+    [half(high), half(low)]
+        .concat()
+        .iter()
+        .map(|&b| char::from(b))
+        .collect()
 }
 
 /// What a message on the inbox is about.
@@ -45,7 +53,7 @@ pub(super) enum Address {
 
 /// Writes and reads the subjects of one inbox.
 ///
-/// Each suffix ends with 32 bits that nobody can compute who does not know the key, so that whoever
+/// Each suffix ends with 36 bits that nobody can compute who does not know the key, so that whoever
 /// has seen some of them, the Router for example, still cannot make others.
 #[derive(Debug)]
 pub(super) struct Inbox {
@@ -89,7 +97,7 @@ impl Inbox {
         let suffix = subject.as_bytes().strip_prefix(&*self.prefix)?;
         let (&kind, digits) = suffix.split_first()?;
         let (number, check) = digits.split_at_checked(DIGITS)?;
-        let number = unhex(number)?;
+        let number = super::digits::number(number)?;
         if check != self.check(kind, number) {
             return None;
         }
@@ -103,7 +111,7 @@ impl Inbox {
 
     /// The digits that end the suffix of this kind and number.
     fn check(&self, kind: u8, number: u64) -> [u8; CHECK_DIGITS] {
-        hex(self.key.hash_one((kind, number)))
+        digits(self.key.hash_one((kind, number)))
     }
 
     fn subject(&mut self, kind: u8, number: u64) -> Subject {
@@ -114,37 +122,12 @@ impl Inbox {
         let check = self.check(kind, number);
         self.block.put_slice(&self.prefix);
         self.block.put_u8(kind);
-        self.block.put_slice(&hex::<DIGITS>(number));
+        self.block.put_slice(&digits::<DIGITS>(number));
         self.block.put_slice(&check);
         let bytes: Bytes = self.block.split().freeze();
         // Every byte is ASCII, so this cannot fail; the empty subject would be refused by publish.
         Subject::from_utf8(bytes).unwrap_or(Subject::from_static(""))
     }
-}
-
-/// The lowest digits of a number.
-fn hex<const N: usize>(number: u64) -> [u8; N] {
-    let mut digits = [0; N];
-    for (digit, shift) in digits.iter_mut().rev().zip((0..64).step_by(4)) {
-        let [nibble, ..] = ((number >> shift) & 0xf).to_le_bytes();
-        *digit = if nibble < 10 {
-            b'0' + nibble
-        } else {
-            b'a' + nibble - 10
-        };
-    }
-    digits
-}
-
-fn unhex(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |number: u64, &digit| {
-        let nibble = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some((number << 4) | u64::from(nibble))
-    })
 }
 
 #[cfg(test)]
@@ -188,7 +171,7 @@ mod tests {
             }
         }
         assert_eq!(inbox.parse(&format!("{good}0")), None);
-        assert_eq!(inbox.parse(&good.to_uppercase()), None);
+        assert_eq!(inbox.parse(&good.to_ascii_lowercase()), None);
         // Another inbox of the same name has another key.
         assert_eq!(Inbox::new("_INBOX", "boot", 3).parse(&good), None);
     }

@@ -3,7 +3,7 @@
 //!
 //! Enter through [`run`], on a thread of its own. Inside, from the outside in:
 //!
-//! 1. `runtime`: the thread's runtime, when to yield and when to sleep.
+//! 1. `runtime`, `gather`: the thread's runtime, when to yield, when to wait for more, when to sleep.
 //! 2. `requester`: one turn.
 //! 3. `desk`, `outstanding`, `classify`: who waits for what, and how a message becomes a reply.
 //! 4. `pool`, `dial`, `backoff`, `connection`, `inbox`, `digits`: the lines to NATS.
@@ -28,6 +28,7 @@ mod desk;
 mod dial;
 mod digits;
 mod error;
+mod gather;
 mod held;
 mod inbox;
 mod outstanding;

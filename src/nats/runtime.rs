@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 use super::backpressure::Backpressure;
 use super::desk::Desk;
 use super::error::NatsError;
+use super::gather::Gather;
 use super::inbox::{boot_bits, boot_name};
 use super::pool::Pool;
 use super::requester::Requester;
@@ -26,8 +27,8 @@ use crate::metrics::nats::NatsMetrics;
 use crate::route::Route;
 use crate::settings::NatsSettings;
 
-/// Turns without work before sleeping, when work comes one at a time: a yield that polls the
-/// socket once costs less than going to sleep and being woken.
+/// Turns without work before sleeping, when work comes one at a time: yielding the processor and
+/// polling the socket once costs less than going to sleep and being woken.
 const YIELDS: u32 = 20;
 /// Work in one turn from which on the task sleeps at once when it runs dry: the next batch is
 /// further off than the yields would last.
@@ -106,6 +107,7 @@ pub fn run(
 struct Room {
     requester: Requester,
     duty: Option<Stepped>,
+    gather: Gather,
     stop: StopSignal,
     is_stopping: bool,
     timer: Pin<Box<Sleep>>,
@@ -131,6 +133,7 @@ impl Room {
         Ok(Self {
             requester,
             duty,
+            gather: Gather::default(),
             stop,
             is_stopping: false,
             timer: Box::pin(tokio::time::sleep(core::time::Duration::ZERO)),
@@ -154,6 +157,9 @@ impl Room {
             }
             let budget = if newest < LARGE_TURN { YIELDS } else { 1 };
             if dry < budget {
+                if dry > 0 {
+                    std::thread::yield_now();
+                }
                 tokio::task::yield_now().await;
             } else {
                 self.sleep().await;
@@ -166,9 +172,15 @@ impl Room {
     fn turn(&mut self, cx: &mut Context<'_>) -> usize {
         let now = System.now();
         self.requester.desk.metrics.turns.increment();
-        let mut done = self.requester.receive(cx, now);
+        let received = self.requester.receive(cx, now);
+        let mut done = received;
         if let Some(stepped) = &mut self.duty {
             done += stepped.duty.do_work();
+            if let Some(wait_ns) = self.gather.wait_ns(received) {
+                let asked = stepped.gather(received, Nanos(now.0.saturating_add(wait_ns)));
+                self.gather.waited(received, asked);
+                done += asked;
+            }
         }
         done + self.requester.send(cx, now)
     }
@@ -262,6 +274,16 @@ impl Stepped {
         )]
         let bell = AsyncFd::with_interest(bell, Interest::READABLE).map_err(NatsError::Bell)?;
         Ok(Self { duty, bell })
+    }
+
+    /// Steps the worker until so many have asked, or until `due`; returns how many have.
+    fn gather(&mut self, answered: usize, due: Nanos) -> usize {
+        let mut asked = 0;
+        while asked < answered && System.now() < due {
+            std::thread::yield_now();
+            asked += self.duty.do_work();
+        }
+        asked
     }
 
     /// Whether the bell has rung; if not, the task is woken when it does.

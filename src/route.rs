@@ -204,6 +204,9 @@ pub struct Route {
     pub max_timeout: Duration,
     /// Whether a request with an idempotency key may be sent again.
     pub idempotent: bool,
+    /// Whether each request is answered once at most, whoever answers it: its reply subject is then
+    /// used again (`nats::slots`).
+    pub answers_once: bool,
     /// Largest reply, headers and payload, in bytes; the session's block is a limit too.
     pub max_reply: u32,
     /// Who may use it.
@@ -224,6 +227,7 @@ impl Route {
             timeout: Duration::from_secs(5),
             max_timeout: Duration::from_secs(300),
             idempotent: false,
+            answers_once: false,
             max_reply: u32::MAX,
             access: Access::Everyone,
             breaker: BreakerPolicy::default(),

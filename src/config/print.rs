@@ -173,6 +173,7 @@ fn route(route: &Route) -> Value {
         ("timeout", show_duration(route.timeout).into()),
         ("max_timeout", show_duration(route.max_timeout).into()),
         ("idempotent", route.idempotent.into()),
+        ("answers_once", route.answers_once.into()),
         ("max_reply", show_size(route.max_reply.into()).into()),
     ]);
     if let Access::Only { uids, gids } = &route.access {

@@ -160,6 +160,7 @@ pub(super) struct RawRoute {
     pub(super) timeout: Field<String>,
     pub(super) max_timeout: Field<String>,
     pub(super) idempotent: Field<bool>,
+    pub(super) answers_once: Field<bool>,
     pub(super) max_reply: Field<RawSize>,
     pub(super) allow_uids: Field<Vec<Spanned<i64>>>,
     pub(super) allow_gids: Field<Vec<Spanned<i64>>>,

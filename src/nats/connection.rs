@@ -15,6 +15,7 @@ use futures_util::{Sink, Stream};
 
 use super::inbox::{Address, Inbox};
 use super::outstanding::Serial;
+use super::slots::Slots;
 use crate::bridge::Token;
 use crate::clock::Nanos;
 use crate::router_contract::Poll as StatusPoll;
@@ -33,6 +34,7 @@ pub(super) struct Connection {
     serial: Serial,
     client: Client,
     inbox: Inbox,
+    slots: Slots,
     messages: Subscriber,
     statuses: Option<Subscriber>,
     /// Publishes that no marker has confirmed, oldest first, each with the marker that will.
@@ -64,7 +66,7 @@ impl core::fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) const fn new(
+    pub(super) fn new(
         serial: Serial,
         client: Client,
         inbox: Inbox,
@@ -75,6 +77,7 @@ impl Connection {
             serial,
             client,
             inbox,
+            slots: Slots::default(),
             messages,
             statuses,
             unconfirmed: VecDeque::new(),
@@ -128,6 +131,37 @@ impl Connection {
             payload,
             headers,
         })
+    }
+
+    /// The same for a request that is answered once at most, so that its subject is used again.
+    pub(super) fn request_once(
+        &mut self,
+        token: Token,
+        subject: Subject,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+        now: Nanos,
+    ) -> Result<(), Refusal> {
+        let Self { slots, inbox, .. } = self;
+        let Some((number, reply)) = slots.take(token, now, |number| inbox.slot(number)) else {
+            return self.request(token, subject, headers, payload);
+        };
+        let handed = self.hand_over(OutboundMessage {
+            subject,
+            reply: Some(reply),
+            payload,
+            headers,
+        });
+        if handed.is_err() {
+            // Nothing was sent, so nothing will be answered.
+            self.slots.give_back(number);
+        }
+        handed
+    }
+
+    /// Whose answer has come on a subject that is used again; `None` when it has come before.
+    pub(super) fn answered(&mut self, slot: u64) -> Option<Token> {
+        self.slots.give_back(slot)
     }
 
     /// Hands over a message that a marker will confirm; otherwise like [`request`](Self::request).

@@ -20,6 +20,7 @@ const CHECK_DIGITS: usize = 6;
 const REPLY: u8 = b'r';
 const MARKER: u8 = b'm';
 const STATUS: u8 = b'b';
+const SLOT: u8 = b's';
 
 /// 128 bits that no other process has, for the name of its inboxes.
 pub(super) fn boot_bits() -> Result<[u8; 16], NatsError> {
@@ -45,6 +46,8 @@ pub(super) fn boot_name(bits: [u8; 16]) -> String {
 pub(super) enum Address {
     /// An answer to a request.
     Reply(Token),
+    /// An answer on a subject that is used again.
+    Slot(u64),
     /// A marker of our own: what was published before it has arrived at the broker.
     Marker(u64),
     /// An answer to a backpressure poll.
@@ -82,6 +85,11 @@ impl Inbox {
         self.subject(REPLY, token.bits())
     }
 
+    /// Where the answers to the requests of a slot shall go.
+    pub(super) fn slot(&mut self, number: u64) -> Subject {
+        self.subject(SLOT, number)
+    }
+
     /// Where a marker goes.
     pub(super) fn marker(&mut self, number: u64) -> Subject {
         self.subject(MARKER, number)
@@ -103,6 +111,7 @@ impl Inbox {
         }
         match kind {
             REPLY => Some(Address::Reply(Token::from_bits(number))),
+            SLOT => Some(Address::Slot(number)),
             MARKER => Some(Address::Marker(number)),
             STATUS => Some(Address::Status),
             _ => None,
@@ -141,6 +150,8 @@ mod tests {
             let token = Token::from_bits(bits);
             let subject = inbox.reply(token);
             assert_eq!(inbox.parse(&subject), Some(Address::Reply(token)));
+            let subject = inbox.slot(bits);
+            assert_eq!(inbox.parse(&subject), Some(Address::Slot(bits)));
             let subject = inbox.marker(bits);
             assert_eq!(inbox.parse(&subject), Some(Address::Marker(bits)));
         }
@@ -160,7 +171,7 @@ mod tests {
             assert_eq!(inbox.parse(&good[..end]), None, "{end}");
         }
         for at in 0..good.len() {
-            for byte in [b'0', b'1', b'a', b'f', b'm', b'b', b'A', b'.'] {
+            for byte in [b'0', b'1', b'a', b'f', b'm', b'b', b's', b'A', b'.'] {
                 let mut changed = good.clone().into_bytes();
                 changed[at] = byte;
                 let changed = String::from_utf8(changed).unwrap();

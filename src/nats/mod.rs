@@ -6,7 +6,7 @@
 //! 1. `runtime`, `gather`: the thread's runtime, when to yield, when to wait for more, when to sleep.
 //! 2. `requester`: one turn.
 //! 3. `desk`, `outstanding`, `classify`: who waits for what, and how a message becomes a reply.
-//! 4. `pool`, `dial`, `backoff`, `connection`, `inbox`, `digits`: the lines to NATS.
+//! 4. `pool`, `dial`, `backoff`, `connection`, `inbox`, `slots`, `digits`: the lines to NATS.
 //! 5. `witness`, `quarantine`: whose reply ended a connection, and what keeps it from others.
 //! 6. `held`, `resend`, `publish`: requests on their way out.
 //! 7. `complaint`, `refused`: what the server does not let us do.
@@ -39,6 +39,7 @@ mod refused;
 mod requester;
 mod resend;
 mod runtime;
+mod slots;
 mod witness;
 
 pub use desk::Desk;

@@ -41,6 +41,9 @@ pub(super) fn hand_over(
     let headers = headers(held, route, now);
     let sent = match route.kind {
         RouteKind::Publish => connection.publish(token, subject, headers, request.payload()),
+        RouteKind::Request if route.answers_once => {
+            connection.request_once(token, subject, headers, request.payload(), now)
+        }
         RouteKind::Request | RouteKind::Stream => {
             connection.request(token, subject, headers, request.payload())
         }

@@ -411,6 +411,10 @@ fn drain(
         done += 1;
         match connection.address(&message) {
             Some(Address::Reply(token)) => desk.message(token, message, now),
+            Some(Address::Slot(slot)) => match connection.answered(slot) {
+                Some(token) => desk.message(token, message, now),
+                None => desk.unmatched(Unmatched::Duplicate),
+            },
             Some(Address::Marker(number)) if connection.see_marker(number) => {}
             Some(Address::Status) if message.status.is_none() => {
                 backpressure.status(&message.payload, now, &desk.metrics);

@@ -129,6 +129,7 @@ fn route(
         timeout,
         max_timeout,
         idempotent: value_or(&raw.idempotent, preset.idempotent),
+        answers_once: answers_once(section, raw, kind, preset.answers_once)?,
         max_reply: section.size("max_reply", &raw.max_reply, 1..=u32::MAX, preset.max_reply)?,
         access: access(layers, section, raw)?,
         breaker: breaker(layers, raw, preset.breaker)?,
@@ -221,6 +222,22 @@ fn contract(
                 Err(section.refuse("contract", field, "\"router\"", rule))
             }
         },
+    }
+}
+
+fn answers_once(
+    section: &Section<'_>,
+    raw: &RawRoute,
+    kind: RouteKind,
+    preset: bool,
+) -> Result<bool, ConfigError> {
+    match &raw.answers_once {
+        Some(field) if *field.get_ref() && kind != RouteKind::Request => {
+            let rule = "only a route of kind \"request\" is answered by its responder alone";
+            Err(section.refuse("answers_once", field, "true", rule))
+        }
+        Some(field) => Ok(*field.get_ref()),
+        None => Ok(preset && kind == RouteKind::Request),
     }
 }
 

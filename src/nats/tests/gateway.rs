@@ -40,6 +40,7 @@ pub(super) const REQUEST: u16 = 0;
 pub(super) const PUBLISH: u16 = 1;
 pub(super) const STREAM: u16 = 2;
 pub(super) const ROUTER: u16 = 3;
+pub(super) const ONCE: u16 = 4;
 
 fn route(name: &str, kind: RouteKind, contract: ReplyContract) -> Route {
     Route {
@@ -59,6 +60,10 @@ pub(super) fn routes() -> Arc<[Route]> {
         route("publish", RouteKind::Publish, ReplyContract::Opaque),
         route("stream", RouteKind::Stream, ReplyContract::Opaque),
         route("router", RouteKind::Request, ReplyContract::Router),
+        Route {
+            answers_once: true,
+            ..route("once", RouteKind::Request, ReplyContract::Opaque)
+        },
     ]
     .into()
 }

@@ -6,9 +6,10 @@ use core::time::Duration;
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 
-use super::gateway::{PUBLISH, REQUEST, ROUTER, STREAM, create_stream, eventually};
+use super::gateway::{Gateway, ONCE, PUBLISH, REQUEST, ROUTER, STREAM, create_stream, eventually};
 use super::{start, start_with_streams};
-use crate::bridge::{Admission, Code, Token};
+use crate::bridge::{Admission, Code, Reply, Token};
+use crate::clock::{Clock as _, System};
 
 #[test]
 fn a_request_comes_back_with_its_reply() {
@@ -53,6 +54,77 @@ fn headers_travel_both_ways_and_ours_only_where_they_belong() {
     gateway.send(again);
     let all = names(&gateway.reply().headers);
     assert!(all.contains(&"tenant_id".to_owned()) && all.contains(&"version".to_owned()));
+}
+
+/// A session always has the same connection.
+const SESSION: u32 = 1;
+
+/// A call of that session.
+fn call(gateway: &mut Gateway, route: u16, payload: &[u8]) -> Reply {
+    let mut request = gateway.request(route, payload);
+    request.session = SESSION;
+    let token = gateway.send(request);
+    let reply = gateway.reply();
+    assert_eq!(reply.token, token);
+    reply
+}
+
+/// Answers a request with the subject of the answer; "never" and "twice" as they say.
+async fn tell_subject(client: async_nats::Client, message: async_nats::Message) {
+    let reply = message.reply.unwrap();
+    if message.payload == "never" {
+        return;
+    }
+    let body = Bytes::copy_from_slice(reply.as_bytes());
+    let times = if message.payload == "twice" { 2 } else { 1 };
+    for _ in 0..times {
+        drop(client.publish(reply.clone(), body.clone()).await);
+    }
+}
+
+#[test]
+fn a_subject_is_used_again_where_each_request_is_answered_once() {
+    let (_server, peer, mut gateway) = start();
+    peer.serve("t.*", tell_subject);
+    let first = call(&mut gateway, ONCE, b"x").payload;
+    assert_eq!(call(&mut gateway, ONCE, b"x").payload, first);
+    // One that waits for its answer keeps its subject.
+    let mut waits = gateway.request(ONCE, b"never");
+    waits.deadline = System.now().after(Duration::from_millis(50));
+    waits.session = SESSION;
+    let given_up = gateway.send(waits);
+    let second = call(&mut gateway, ONCE, b"x").payload;
+    assert_ne!(second, first);
+    assert_eq!(call(&mut gateway, ONCE, b"x").payload, second);
+    // Its answer comes too late, is counted, and frees the subject. The worker's part here is to
+    // have given the place away.
+    let subject = String::from_utf8(first.to_vec()).unwrap();
+    drop(
+        peer.runtime
+            .block_on(peer.client.publish(subject, "late".into())),
+    );
+    let late = gateway.reply();
+    assert_eq!((late.token, &late.payload[..]), (given_up, &b"late"[..]));
+    assert_eq!(call(&mut gateway, ONCE, b"x").payload, first);
+    // A second answer that comes while nobody waits on the subject is nobody's.
+    call(&mut gateway, ONCE, b"twice");
+    let metrics = std::sync::Arc::clone(&gateway.metrics);
+    eventually(|| metrics.unmatched_duplicate.get() == 1);
+    assert!(gateway.worker_reply_now().is_none());
+    // Without the promise no two are the same.
+    let own = call(&mut gateway, REQUEST, b"x").payload;
+    assert_ne!(call(&mut gateway, REQUEST, b"x").payload, own);
+    gateway.end();
+}
+
+#[test]
+fn that_nobody_listens_frees_a_subject_too() {
+    let (_server, peer, mut gateway) = start();
+    assert_eq!(call(&mut gateway, ONCE, b"x").code, Code::NoResponders);
+    peer.serve("t.once", tell_subject);
+    let first = call(&mut gateway, ONCE, b"x").payload;
+    assert_eq!(call(&mut gateway, ONCE, b"x").payload, first);
+    gateway.end();
 }
 
 #[test]

@@ -180,8 +180,9 @@ build_bench() {
   cargo bench --package ipc-gateway --bench instructions --no-run --message-format=json |
     python3 -c '
 import json, sys
-paths = [json.loads(line).get("executable") for line in sys.stdin if line.startswith("{")]
-print([path for path in paths if path][-1])'
+built = [json.loads(line) for line in sys.stdin if line.startswith("{")]
+# The program itself is built with it.
+print([one["executable"] for one in built if one.get("target", {}).get("kind") == ["bench"]][-1])'
 }
 
 # Makes the table: what the bench says it has run, and what callgrind has counted for it.

@@ -16,7 +16,7 @@ use ipc_gateway::route::Route;
 use ipc_gateway::worker::breaker::Pass;
 use ipc_gateway::worker::gate::Gates;
 use ipc_gateway::worker::in_flight::{Entry, InFlight};
-use ipc_gateway::worker::timers::Timers;
+use ipc_gateway::worker::timers::{TICK, Timers};
 use ipc_ringbuf::Request;
 use ipc_ringbuf::port::Block;
 use support::pair;
@@ -112,6 +112,37 @@ fn in_flight(c: &mut Criterion) {
     group.finish();
 }
 
+/// The timing wheel by itself: a timer is armed and disarmed, or armed and fires.
+fn timers(c: &mut Criterion) {
+    const EACH: u32 = 1_000;
+    let mut group = c.benchmark_group("timers");
+    group.throughput(Throughput::Elements(EACH.into()));
+    let mut timers = Timers::new(Nanos(0));
+    group.bench_function("arm_and_disarm", |b| {
+        b.iter(|| {
+            for place in 0..EACH {
+                timers.arm(black_box(place), Nanos(0).after(TIMEOUT));
+            }
+            for place in 0..EACH {
+                timers.disarm(black_box(place));
+            }
+        });
+    });
+    let (mut now, mut fired) = (Nanos(0), Vec::new());
+    group.bench_function("arm_and_expire", |b| {
+        b.iter(|| {
+            for place in 0..EACH {
+                timers.arm(black_box(place), now);
+            }
+            now = now.after(TICK);
+            fired.clear();
+            timers.expire(now, &mut fired);
+            assert_eq!(fired.len(), EACH as usize);
+        });
+    });
+    group.finish();
+}
+
 /// What a route's gate costs a request: it is asked for room, lets it pass, and sees it leave.
 fn gate(c: &mut Criterion) {
     let routes: Arc<[Route]> = [Route::decide()].into();
@@ -134,5 +165,5 @@ fn gate(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, in_flight, gate);
+criterion_group!(benches, in_flight, timers, gate);
 criterion_main!(benches);

@@ -4,7 +4,8 @@
 //! | case | what |
 //! |---|---|
 //! | `one_thread/N` | both ends on one thread: the instructions, without the cost of sharing lines |
-//! | `two_threads/N` | each end on its own thread, awake: what crosses between two cores |
+//! | `cross_core/N` | each end on a thread of its own, awake, on two cores: what crosses between them |
+//! | `same_core/N` | the same with both threads on one core, which they yield to each other |
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use std::hint::{black_box, spin_loop};
@@ -12,7 +13,9 @@ use std::os::fd::AsFd as _;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
+use core_affinity::get_core_ids;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ipc_gateway::placement::{CoreId, pin};
 use ipc_ringbuf::layout::{Geometry, Layout, Ring};
 use ipc_ringbuf::region::{Region, RingView};
 use ipc_ringbuf::spsc::{Consumer, Producer};
@@ -78,13 +81,15 @@ fn one_thread(c: &mut Criterion) {
     group.finish();
 }
 
-/// Sends `count` batches to another thread; the time until it has the last.
-fn cross(count: u64, batch: u32) -> Duration {
+/// Sends `count` batches to another thread; the time until it has the last. The threads run on the
+/// first of these cores and on the last.
+fn cross(count: u64, batch: u32, cores: &[CoreId]) -> Duration {
     let (mut producer, mut consumer) = ends();
     let total = count * u64::from(batch);
     let start = Barrier::new(2);
     std::thread::scope(|scope| {
         let taker = scope.spawn(|| {
+            pin(*cores.last().unwrap());
             start.wait();
             let (mut taken, mut expected, mut looks) = (0, 0_u32, Looks(0));
             while taken < total {
@@ -102,31 +107,45 @@ fn cross(count: u64, batch: u32) -> Duration {
             }
             Instant::now()
         });
-        start.wait();
-        let begin = Instant::now();
-        let (mut value, mut looks) = (0_u32, Looks(0));
-        for _ in 0..count {
-            for _ in 0..batch {
-                while producer.push(value).unwrap().is_err() {
-                    looks.pause();
+        let giver = scope.spawn(|| {
+            pin(*cores.first().unwrap());
+            start.wait();
+            let begin = Instant::now();
+            let (mut value, mut looks) = (0_u32, Looks(0));
+            for _ in 0..count {
+                for _ in 0..batch {
+                    while producer.push(value).unwrap().is_err() {
+                        looks.pause();
+                    }
+                    value = value.wrapping_add(1);
                 }
-                value = value.wrapping_add(1);
+                producer.publish();
             }
-            producer.publish();
-        }
+            begin
+        });
+        let begin = giver.join().unwrap();
         taker.join().unwrap().duration_since(begin)
     })
 }
 
 fn two_threads(c: &mut Criterion) {
-    let mut group = c.benchmark_group("ring/two_threads");
-    for batch in BATCHES {
-        group.throughput(Throughput::Elements(u64::from(batch)));
-        group.bench_function(BenchmarkId::from_parameter(batch), |b| {
-            b.iter_custom(|count| cross(count, batch));
-        });
+    let cores = get_core_ids().unwrap();
+    let placements = [
+        ("ring/cross_core", cores.get(..2)),
+        ("ring/same_core", cores.get(..1)),
+    ];
+    for (name, cores) in placements {
+        // A machine with one core has no other to cross to.
+        let Some(cores) = cores else { continue };
+        let mut group = c.benchmark_group(name);
+        for batch in BATCHES {
+            group.throughput(Throughput::Elements(u64::from(batch)));
+            group.bench_function(BenchmarkId::from_parameter(batch), |b| {
+                b.iter_custom(|count| cross(count, batch, cores));
+            });
+        }
+        group.finish();
     }
-    group.finish();
 }
 
 criterion_group!(benches, one_thread, two_threads);

@@ -81,6 +81,7 @@ macro_rules! codes {
             }
 
             /// The class that this code belongs to. A code belongs to exactly one.
+            #[inline]
             #[must_use]
             pub const fn outcome(self) -> Outcome {
                 match self { $(Self::$variant => Outcome::$outcome,)* }

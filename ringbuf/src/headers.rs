@@ -47,14 +47,32 @@ impl core::error::Error for HeaderError {}
 /// # Errors
 /// [`HeaderError::Name`] or [`HeaderError::Value`].
 pub fn check(name: &str, value: &str) -> Result<(), HeaderError> {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.as_bytes().iter().all(allowed) {
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(is_of_name) {
         return Err(HeaderError::Name);
     }
-    if value.len() > MAX_VALUE_BYTES || value.bytes().any(|byte| byte < 0x20 || byte == 0x7f) {
+    // Every byte is looked at, without a branch for each: 16 at a time.
+    let control = |found: bool, byte: u8| found | (byte < 0x20) | (byte == 0x7f);
+    if value.len() > MAX_VALUE_BYTES || value.bytes().fold(false, control) {
         return Err(HeaderError::Value);
     }
     Ok(())
+}
+
+/// Whether a name may have this byte: letters, digits and `-_.`.
+#[inline]
+const fn is_of_name(byte: u8) -> bool {
+    // One bit for each of the first 128 bytes.
+    const ALLOWED: u128 = {
+        let (mut allowed, mut byte) = (0_u128, 0_u8);
+        while byte < 128 {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+                allowed |= 1 << byte;
+            }
+            byte += 1;
+        }
+        allowed
+    };
+    byte < 128 && (ALLOWED >> byte) & 1 != 0
 }
 
 /// Appends one header to a block in `out`.

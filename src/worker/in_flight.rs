@@ -94,6 +94,7 @@ impl InFlight {
     }
 
     /// Takes a place; `None` when there is no [`room`](Self::room).
+    #[inline]
     pub fn insert(&mut self, entry: Entry) -> Option<Token> {
         if self.taken == self.cap {
             return None;
@@ -117,6 +118,7 @@ impl InFlight {
     }
 
     /// Takes the request out that this token names; `None` when it has left already.
+    #[inline]
     pub fn remove(&mut self, token: Token) -> Option<Entry> {
         if token.worker() != self.worker {
             return None;
@@ -129,6 +131,7 @@ impl InFlight {
     }
 
     /// Takes out whatever is at this place.
+    #[inline]
     pub fn remove_place(&mut self, at: u32) -> Option<Entry> {
         let place = self.places.get_mut(at as usize)?;
         let State::Taken(entry) = place.state else {

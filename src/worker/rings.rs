@@ -88,6 +88,12 @@ impl Rings {
         Look::Exhausted
     }
 
+    /// Whether a look that finds nothing would change nothing.
+    #[inline]
+    pub const fn is_quiet(&self) -> bool {
+        !self.has_rung && self.deaf_until.is_none()
+    }
+
     /// Whether the session is not listened to.
     pub const fn is_deaf(&self) -> bool {
         self.deaf_until.is_some()

@@ -106,6 +106,21 @@ impl Session {
         now < self.sheds_until
     }
 
+    /// Whether a look at this session would find nothing: nothing submitted, nothing on its way, and
+    /// nothing to be settled with the clock.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved`] as [`Port::has_submissions`].
+    #[inline]
+    pub fn is_quiet(&mut self, now: Nanos) -> Result<bool, PeerMisbehaved> {
+        let is_settled = self.port.held() == 0
+            && self.head.is_none()
+            && self.behind_since.is_none()
+            && now >= self.sheds_until
+            && self.rings.is_quiet();
+        Ok(is_settled && !self.port.has_submissions()?)
+    }
+
     /// Marks that a completion was written; shows it at once if enough of them wait.
     #[inline]
     pub fn completed(&mut self) -> Dirtied {

@@ -63,6 +63,7 @@ impl Timers {
     }
 
     /// Arms the timer of a place, which must not be armed.
+    #[inline]
     pub fn arm(&mut self, place: u32, deadline: Nanos) {
         let tick = tick_of(deadline).max(self.done + 1);
         let at = place as usize;
@@ -87,6 +88,7 @@ impl Timers {
     }
 
     /// Disarms the timer of a place; nothing happens when it is not armed.
+    #[inline]
     pub fn disarm(&mut self, place: u32) {
         let Some(link) = self.links.get_mut(place as usize) else {
             return;

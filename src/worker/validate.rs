@@ -49,6 +49,7 @@ impl From<Code> for Verdict {
 ///
 /// # Errors
 /// [`Verdict`] with the first rule that is broken.
+#[inline]
 pub fn validate(
     sqe: &Sqe,
     body: &[u8],

@@ -82,6 +82,34 @@ pub(crate) fn attach<T: Send>(
     })
 }
 
+/// Welcomes a client that has said hello: the gateway's end, a second mapping of its region and the
+/// descriptors that the client was given.
+pub(crate) fn welcome(
+    socket: OwnedFd,
+    hello: &Hello,
+) -> (Port, Arc<Region>, OwnedFd, BellPage, OwnedFd) {
+    let geometry: Geometry = hello.geometry;
+    let layout = Layout::try_from(geometry).unwrap();
+    let memfd = sys::sealed_memfd("test", layout.region_bytes()).unwrap();
+    let region = Region::map(memfd.as_fd(), layout).unwrap();
+    let shared = Region::map(memfd.as_fd(), layout).unwrap();
+    region.write_header(1);
+    let page = BellPage::create().unwrap();
+    let eventfd = sys::eventfd().unwrap();
+    let welcome = Welcome {
+        session: 1,
+        geometry,
+        routes: vec![RouteInfo {
+            id: 0,
+            name: "echo".to_owned(),
+            timeout_ms: 5000,
+        }],
+    };
+    let fds = [memfd.as_fd(), page.fd().unwrap(), eventfd.as_fd()];
+    sys::send_packet(socket.as_fd(), &welcome.encode().unwrap(), &fds).unwrap();
+    (Port::new(region, socket), shared, memfd, page, eventfd)
+}
+
 /// A session with `entries` blocks of `message_size` bytes, and one route, `echo`.
 pub(crate) fn pair(entries: u32, message_size: u32) -> Pair {
     pair_that_waits(entries, message_size, WaitStrategy::default())
@@ -93,28 +121,8 @@ pub(crate) fn pair_that_waits(entries: u32, message_size: u32, wait: WaitStrateg
         .entries(entries)
         .message_size(message_size)
         .wait_strategy(wait);
-    let (client, (port, shared, memfd, page, eventfd)) = attach(builder, |socket, hello| {
-        let geometry: Geometry = hello.geometry;
-        let layout = Layout::try_from(geometry).unwrap();
-        let memfd = sys::sealed_memfd("test", layout.region_bytes()).unwrap();
-        let region = Region::map(memfd.as_fd(), layout).unwrap();
-        let shared = Region::map(memfd.as_fd(), layout).unwrap();
-        region.write_header(1);
-        let page = BellPage::create().unwrap();
-        let eventfd = sys::eventfd().unwrap();
-        let welcome = Welcome {
-            session: 1,
-            geometry,
-            routes: vec![RouteInfo {
-                id: 0,
-                name: "echo".to_owned(),
-                timeout_ms: 5000,
-            }],
-        };
-        let fds = [memfd.as_fd(), page.fd().unwrap(), eventfd.as_fd()];
-        sys::send_packet(socket.as_fd(), &welcome.encode().unwrap(), &fds).unwrap();
-        (Port::new(region, socket), shared, memfd, page, eventfd)
-    });
+    let (client, end) = attach(builder, |socket, hello| welcome(socket, &hello));
+    let (port, shared, memfd, page, eventfd) = end;
     Pair {
         client: client.unwrap(),
         port,

@@ -30,8 +30,17 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         let mut done = 0;
         for seat in (self.first..seats).chain(0..self.first) {
             let Ok(seat) = u32::try_from(seat) else { break };
+            let Some(session) = self.sessions.at(seat) else {
+                continue;
+            };
             let before = done;
-            match self.poll_session(seat, now, &mut done) {
+            let polled = match session.is_quiet(now) {
+                // Most sessions, most of the time.
+                Ok(true) => continue,
+                Ok(false) => self.poll_session(seat, now, &mut done),
+                Err(fault) => Err(fault),
+            };
+            match polled {
                 Ok(()) => self.looked(seat, done - before, now),
                 Err(fault) => self.violation(seat, fault),
             }

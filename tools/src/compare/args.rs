@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::crew::Times;
 use crate::failure::Failure;
 use crate::figures::Cell;
-use crate::job::Contender;
+use crate::job::{Contender, Kind};
 
 /// Compares ipc-gateway with other ways to do the same, in one run.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ pub(crate) struct Command {
 pub(crate) enum What {
     /// Through a real nats-server, which this starts
     Nats(NatsArgs),
+    /// Between processes of this machine, without NATS
+    Local(LocalArgs),
     /// A client process of a contender
     #[command(hide = true)]
     Client {
@@ -46,6 +48,21 @@ pub(crate) enum What {
         /// The nats-server; without it requests are echoed
         #[arg(long)]
         address: Option<String>,
+    },
+    /// The other side of the contender `iceoryx2`
+    #[cfg(feature = "iceoryx2")]
+    #[command(hide = true)]
+    Iceoryx2Server {
+        #[arg(long)]
+        name: String,
+        #[arg(long)]
+        kind: Kind,
+        #[arg(long)]
+        clients: usize,
+        #[arg(long)]
+        window: usize,
+        #[arg(long)]
+        payload: usize,
     },
 }
 
@@ -173,6 +190,104 @@ impl NatsArgs {
     }
 }
 
+/// Who is compared without NATS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LocalContender {
+    /// ipc-gateway, which answers by itself
+    Gateway,
+    /// A Unix-domain socket and a process that echoes
+    Uds,
+    /// Request-response of iceoryx2 with a process that echoes
+    #[cfg(feature = "iceoryx2")]
+    Iceoryx2,
+}
+
+impl LocalContender {
+    const ALL: &[Self] = &[
+        Self::Gateway,
+        Self::Uds,
+        #[cfg(feature = "iceoryx2")]
+        Self::Iceoryx2,
+    ];
+
+    pub(crate) const fn contender(self) -> Contender {
+        match self {
+            Self::Gateway => Contender::Gateway,
+            Self::Uds => Contender::Uds,
+            #[cfg(feature = "iceoryx2")]
+            Self::Iceoryx2 => Contender::Iceoryx2,
+        }
+    }
+}
+
+/// Compare between processes of this machine.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without --payload, --clients and --window: 64 bytes, one client, 1, 16, 64 and 256 requests in \
+flight. --all: 64, 256 and 1024 bytes, 1, 4, 16 and 64 clients as well. The kinds spinning and \
+asleep have one client with one request, of each payload. iceoryx2 takes part when ipc-tools was \
+built with --features iceoryx2, in cells with one client.
+
+Exit codes: 0 measured, 1 something failed or an answer was wrong or missing, 2 usage.")]
+pub(crate) struct LocalArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Who is compared
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_values_t = LocalContender::ALL.iter().copied(),
+        value_enum
+    )]
+    pub(crate) contenders: Vec<LocalContender>,
+    /// How requests follow each other
+    #[arg(long, value_delimiter = ',', default_values_t = Kind::ALL, value_enum)]
+    pub(crate) kinds: Vec<Kind>,
+}
+
+impl LocalArgs {
+    /// The cells to measure.
+    pub(crate) fn cells(&self) -> Vec<(Kind, Cell)> {
+        let windows = &[1, 16, 64, 256];
+        let mut cells = Vec::new();
+        for &kind in &self.kinds {
+            let of_kind = match kind {
+                Kind::Steady if self.run.all => {
+                    let payloads = &[64, 256, 1024];
+                    self.run.product([payloads, &[1, 4, 16, 64], windows])
+                }
+                Kind::Steady => self.run.product([&[64], &[1], windows]),
+                Kind::Spinning | Kind::Asleep => {
+                    let asked = self.run.product([&[64], &[1], &[1]]);
+                    let mut payloads: Vec<usize> = asked.iter().map(|cell| cell.payload).collect();
+                    payloads.dedup();
+                    let cell = |payload| Cell {
+                        payload,
+                        clients: 1,
+                        window: 1,
+                    };
+                    payloads.into_iter().map(cell).collect()
+                }
+            };
+            cells.extend(of_kind.into_iter().map(|cell| (kind, cell)));
+        }
+        cells
+    }
+
+    /// Who can take part in such a cell: a socket cannot be made to spin, and iceoryx2 is compared
+    /// between two processes.
+    pub(crate) fn contenders_of(&self, kind: Kind, cell: Cell) -> Vec<LocalContender> {
+        let takes_part = |contender: &LocalContender| match contender.contender() {
+            Contender::Uds => kind != Kind::Spinning,
+            Contender::Iceoryx2 => cell.clients == 1,
+            _ => true,
+        };
+        let mut contenders = self.contenders.clone();
+        contenders.retain(takes_part);
+        contenders
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +313,25 @@ mod tests {
         assert_eq!(cells("").len(), 5);
         assert_eq!(cells("--all").len(), 48);
         assert_eq!(cells("--clients 16"), [[256, 16, 1]]);
+    }
+
+    #[test]
+    fn round_trips_are_of_one_request_and_who_cannot_take_part_does_not() {
+        let words = ["compare", "local", "--payload", "64,256", "--clients", "2"];
+        let What::Local(args) = Command::try_parse_from(words).unwrap().what else {
+            panic!("not local");
+        };
+        let cells = args.cells();
+        assert_eq!(cells.len(), 8 + 2 + 2);
+        for (kind, cell) in cells {
+            let one = kind != Kind::Steady;
+            assert!(!one || (cell.clients, cell.window) == (1, 1));
+            let contenders = args.contenders_of(kind, cell);
+            let has = |contender| contenders.iter().any(|one| one.contender() == contender);
+            assert!(has(Contender::Gateway));
+            assert_eq!(has(Contender::Uds), kind != Kind::Spinning);
+            assert_eq!(has(Contender::Iceoryx2), one && cfg!(feature = "iceoryx2"));
+        }
     }
 
     #[test]

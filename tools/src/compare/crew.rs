@@ -18,11 +18,25 @@ use crate::stats::Latencies;
 /// The load goes on for so long after the interval, so that the last sample is not too late.
 const TAIL: Duration = Duration::from_millis(100);
 
+/// Bytes that every contender can move in a second.
+const SLOWEST: u32 = 50_000_000;
+
 /// How long to run and to count.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     pub(crate) warmup: Duration,
     pub(crate) counted: Duration,
+}
+
+impl Times {
+    /// Warms up for longer when this many bytes in flight take their time to get there.
+    pub(crate) fn for_bytes(self, bytes: usize) -> Self {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self {
+            warmup: self.warmup + Duration::from_secs(1) * bytes / SLOWEST,
+            ..self
+        }
+    }
 }
 
 /// Who else works for the requests: process numbers by role.
@@ -49,7 +63,7 @@ pub(crate) fn measure(
         let line = serde_json::to_string(job).or_say("cannot write the job")?;
         let mut command: Command = own(&["client", &line])?;
         let name = format!("{} client {}", job.contender.name(), job.number);
-        crew.push(Process::start(name, &mut command, Speaks::Output)?);
+        crew.push(Process::start(name, &mut command, Speaks::Output)?.in_peace());
     }
     for client in &crew {
         let line = client.line(SOON)?;

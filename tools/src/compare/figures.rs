@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::job::Kind;
 use crate::stats::{Latencies, Spread, spread};
 
 /// Requests in flight: so many clients, each with a window, and the size of a request.
@@ -10,6 +11,13 @@ pub(crate) struct Cell {
     pub(crate) payload: usize,
     pub(crate) clients: usize,
     pub(crate) window: usize,
+}
+
+impl Cell {
+    /// Bytes in flight, one way.
+    pub(crate) const fn bytes(self) -> usize {
+        self.payload * self.clients * self.window
+    }
 }
 
 /// Processor time by role, in seconds for a million requests. `None`: there is no such process.
@@ -32,7 +40,8 @@ pub(crate) struct Figures {
     pub(crate) p99_us: f64,
     pub(crate) p999_us: f64,
     pub(crate) cpu: Cpu,
-    /// The placement probe before and after, in nanoseconds.
+    /// The probe before and after, in nanoseconds: a cache-line round trip, or for what is asleep
+    /// one wake-up.
     pub(crate) probe_ns: [f64; 2],
 }
 
@@ -119,25 +128,85 @@ impl Ratios {
     }
 }
 
+/// A contender's median latency divided by what the machine itself needs, round by round.
+#[derive(Debug, Serialize)]
+pub(crate) struct ToProbe {
+    pub(crate) contender: String,
+    pub(crate) probe: &'static str,
+    pub(crate) ratio: Spread,
+}
+
+impl ToProbe {
+    fn new(kind: Kind, summary: &Summary) -> Option<Self> {
+        let (probe, probes) = match kind {
+            Kind::Steady => return None,
+            Kind::Spinning => ("one cache-line round trip", 1.0),
+            Kind::Asleep => ("two wake-ups", 2.0),
+        };
+        let ratio = |round: &Figures| {
+            let [before, after] = round.probe_ns;
+            round.p50_us * 1000.0 / (f64::midpoint(before, after) * probes)
+        };
+        Some(Self {
+            contender: summary.contender.clone(),
+            probe,
+            ratio: spread(summary.rounds.iter().map(ratio)),
+        })
+    }
+}
+
+/// The best rate of the gateway over all windows of one client, divided by iceoryx2's.
+#[derive(Debug, Serialize)]
+pub(crate) struct Best {
+    pub(crate) payload: usize,
+    pub(crate) of: f64,
+    pub(crate) to: f64,
+    pub(crate) ratio: f64,
+}
+
+impl Best {
+    /// For each payload that both have figures for.
+    pub(crate) fn of(cells: &[Comparison], of: &str, to: &str) -> Vec<Self> {
+        let best = |payload: usize, name: &str| {
+            cells
+                .iter()
+                .filter(|cell| cell.kind == Kind::Steady && cell.cell.clients == 1)
+                .filter(|cell| cell.cell.payload == payload)
+                .flat_map(|cell| &cell.contenders)
+                .filter(|summary| summary.contender == name)
+                .map(|summary| summary.rate.median)
+                .reduce(f64::max)
+        };
+        let mut payloads: Vec<usize> = cells.iter().map(|cell| cell.cell.payload).collect();
+        payloads.sort_unstable();
+        payloads.dedup();
+        let found = payloads.into_iter().filter_map(|payload| {
+            let (of, to) = (best(payload, of)?, best(payload, to)?);
+            Some(Self {
+                payload,
+                of,
+                to,
+                ratio: of / to,
+            })
+        });
+        found.collect()
+    }
+}
+
 /// One cell: all contenders, and the ratios of the gateway to the others.
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison {
     #[serde(flatten)]
     pub(crate) cell: Cell,
-    /// What is special about it; empty when nothing is.
-    pub(crate) kind: String,
+    pub(crate) kind: Kind,
     pub(crate) contenders: Vec<Summary>,
     pub(crate) ratios: Vec<Ratios>,
+    pub(crate) to_probe: Vec<ToProbe>,
 }
 
 impl Comparison {
     /// `subject` is whose ratios are of interest.
-    pub(crate) fn new(
-        cell: Cell,
-        kind: impl Into<String>,
-        contenders: Vec<Summary>,
-        subject: &str,
-    ) -> Self {
+    pub(crate) fn new(cell: Cell, kind: Kind, contenders: Vec<Summary>, subject: &str) -> Self {
         let (own, others): (Vec<_>, Vec<_>) = contenders
             .iter()
             .partition(|summary| summary.contender == subject);
@@ -147,7 +216,11 @@ impl Comparison {
             .collect();
         Self {
             cell,
-            kind: kind.into(),
+            kind,
+            to_probe: contenders
+                .iter()
+                .filter_map(|summary| ToProbe::new(kind, summary))
+                .collect(),
             contenders,
             ratios,
         }
@@ -187,7 +260,7 @@ pub(crate) mod tests {
             clients: 1,
             window: 1,
         };
-        let comparison = Comparison::new(cell, "", vec![other, own], "gateway");
+        let comparison = Comparison::new(cell, Kind::Spinning, vec![other, own], "gateway");
         let [ratios] = comparison.ratios.as_slice() else {
             panic!("not one ratio");
         };
@@ -195,6 +268,36 @@ pub(crate) mod tests {
         let rate = ratios.rate;
         assert_eq!((rate.median, rate.min, rate.max), (2.0, 0.5, 3.0));
         assert_eq!(ratios.cpu.median, 1.0);
+        let [_, own] = comparison.to_probe.as_slice() else {
+            panic!("not two contenders");
+        };
+        // 50,000 us in the middle round, and a probe of 150 ns.
+        assert!((own.ratio.median - 50_000_000.0 / 150.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn the_best_rates_are_found_over_all_windows() {
+        let cell = |window, own, other| {
+            let summary = |name, rate| Summary::new(name, vec![figures(rate)]);
+            let cell = Cell {
+                payload: 64,
+                clients: 1,
+                window,
+            };
+            let contenders = vec![summary("gateway", own), summary("iceoryx2", other)];
+            Comparison::new(cell, Kind::Steady, contenders, "gateway")
+        };
+        let cells = [
+            cell(1, 10.0, 20.0),
+            cell(16, 50.0, 25.0),
+            cell(64, 90.0, 15.0),
+        ];
+        let best = Best::of(&cells, "gateway", "iceoryx2");
+        let [best] = best.as_slice() else {
+            panic!("not one payload");
+        };
+        assert_eq!((best.of, best.to, best.ratio), (90.0, 25.0, 3.6));
+        assert!(Best::of(&cells, "gateway", "raw").is_empty());
     }
 
     #[test]

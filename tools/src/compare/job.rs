@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What to do when iceoryx2 is missing.
+#[cfg(not(feature = "iceoryx2"))]
+pub(crate) const NO_ICEORYX2: &str =
+    "iceoryx2 was not built in: build ipc-tools with --features iceoryx2";
+
 /// Who is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -16,9 +21,13 @@ pub(crate) enum Contender {
     Gateway,
     /// Processes through a gateway over a Unix-domain socket
     Uds,
+    /// Request-response of iceoryx2 with a process that echoes
+    #[value(skip)]
+    Iceoryx2,
 }
 
 impl Contender {
+    /// Those that reach NATS.
     pub(crate) const ALL: [Self; 5] = [
         Self::DirectRequest,
         Self::DirectPipelined,
@@ -35,6 +44,7 @@ impl Contender {
             Self::Raw => "raw",
             Self::Gateway => "gateway",
             Self::Uds => "uds",
+            Self::Iceoryx2 => "iceoryx2",
         }
     }
 
@@ -44,10 +54,27 @@ impl Contender {
     }
 }
 
+/// How requests follow each other, and what both sides do meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    /// The window is always full; each side waits as it does by default
+    Steady,
+    /// One request at a time; client and server spin, each on a core of its own
+    Spinning,
+    /// A request every 2 ms; client and server sleep meanwhile
+    Asleep,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Steady, Self::Spinning, Self::Asleep];
+}
+
 /// One client process of a contender.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) contender: Contender,
+    pub(crate) kind: Kind,
     /// `host:port` of the server, or the path of the gateway's socket.
     pub(crate) address: String,
     /// Where requests go: a subject, or a route of the gateway.

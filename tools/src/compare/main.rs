@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `args` | the command line |
 //! | `nats` | `compare nats`: the cells, rounds and contenders, in turn |
+//! | `local` | `compare local`: the same without NATS, and round trips spinning and asleep |
 //! | `crew` | the client processes of one run |
 //! | `job`, `orders` | what a client process is told, and what it says |
 //! | `contenders` | what each contender's client process does |
@@ -37,6 +38,7 @@ mod figures;
 mod frames;
 mod inbox;
 mod job;
+mod local;
 mod machine;
 mod nats;
 mod orders;
@@ -81,6 +83,10 @@ fn run(what: What) -> Result<(), Failure> {
             process::end_all_on_signals()?;
             print(&nats::run(&args)?, args.run.json)
         }
+        What::Local(args) => {
+            process::end_all_on_signals()?;
+            print(&local::run(&args)?, args.run.json)
+        }
         What::Client { job } => contenders::run(&serde_json::from_str(&job).or_say("the job")?),
         What::Responder { address, subject } => responder::run(&address, &subject),
         What::UdsGateway {
@@ -95,6 +101,21 @@ fn run(what: What) -> Result<(), Failure> {
                     subject: &subject,
                 });
             contenders::current_thread(uds_gateway::run(&socket, upstream))
+        }
+        #[cfg(feature = "iceoryx2")]
+        What::Iceoryx2Server {
+            name,
+            kind,
+            clients,
+            window,
+            payload,
+        } => {
+            let room = contenders::iceoryx2::Room {
+                clients,
+                window,
+                payload,
+            };
+            contenders::iceoryx2::serve(&name, kind, room)
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::args::NatsArgs;
 use crate::crew::{self, Roles, Times};
 use crate::failure::{Failure, While as _};
 use crate::figures::{Cell, Comparison, Figures, Summary};
-use crate::job::{Contender, Job};
+use crate::job::{Contender, Job, Kind};
 use crate::machine::Machine;
 use crate::process::Process;
 use crate::report::Document;
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &NatsArgs) -> Result<Document, Failure> {
         rounds: args.run.rounds,
         seconds: args.run.seconds,
         warmup: args.run.warmup,
-        probes: Vec::new(),
+        best: Vec::new(),
         cells: comparisons,
     })
 }
@@ -87,7 +87,7 @@ impl<'a> Stage<'a> {
             .map(|(name, rounds)| Summary::new(name, rounds))
             .collect();
         let subject = Contender::Gateway.name();
-        Ok(Comparison::new(cell, "", summaries, subject))
+        Ok(Comparison::new(cell, Kind::Steady, summaries, subject))
     }
 
     /// One run of one contender.
@@ -120,6 +120,7 @@ impl<'a> Stage<'a> {
         let jobs: Vec<Job> = (0..processes)
             .map(|number| Job {
                 contender,
+                kind: Kind::Steady,
                 address: address.clone(),
                 subject: subject.to_owned(),
                 number,
@@ -127,7 +128,8 @@ impl<'a> Stage<'a> {
                 payload: cell.payload,
             })
             .collect();
-        let figures = crew::measure(&jobs, roles, self.times, probe::cache_line_ns);
+        let times = self.times.for_bytes(cell.bytes());
+        let figures = crew::measure(&jobs, roles, times, probe::cache_line_ns);
         drop(gateway);
         std::fs::remove_file(&socket).ok();
         figures

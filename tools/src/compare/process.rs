@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
+use std::time::Instant;
 
 use ipc_gateway::control::Interrupts;
 use nix::sys::signal::{Signal, kill};
@@ -16,6 +17,8 @@ use crate::failure::{Failure, While as _};
 
 /// What runs now.
 static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+/// Longest time to end by itself.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Exit code after a signal.
 const INTERRUPTED: i32 = 130;
 
@@ -54,6 +57,8 @@ pub(crate) struct Process {
     /// Its standard input; closed with this guard.
     input: Option<ChildStdin>,
     said: Receiver<String>,
+    /// How long it has to end by itself.
+    farewell: Duration,
 }
 
 /// Which of its outputs a process speaks on.
@@ -97,7 +102,14 @@ impl Process {
             child,
             input,
             said: said.ok_or_else(|| Failure::new("no pipe"))?,
+            farewell: Duration::ZERO,
         })
+    }
+
+    /// Lets it end by itself when its input is closed, for it has something to clean up.
+    pub(crate) const fn in_peace(mut self) -> Self {
+        self.farewell = FAREWELL;
+        self
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -156,6 +168,12 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.input = None;
+        let since = Instant::now();
+        while let Some(left) = self.farewell.checked_sub(since.elapsed()) {
+            if let Err(RecvTimeoutError::Disconnected) = self.said.recv_timeout(left) {
+                break;
+            }
+        }
         // It may have ended by itself.
         self.child.kill().ok();
         if let Ok(mut running) = RUNNING.lock() {

@@ -4,16 +4,10 @@ use core::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::figures::{Comparison, Ratios, Summary};
+use crate::figures::{Best, Comparison, Ratios, Summary};
+use crate::job::Kind;
 use crate::machine::Machine;
 use crate::stats::Spread;
-
-/// A figure of the machine itself.
-#[derive(Debug, Serialize)]
-pub(crate) struct Probe {
-    pub(crate) what: String,
-    pub(crate) nanos: Spread,
-}
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
@@ -23,8 +17,8 @@ pub(crate) struct Document {
     /// Of each run, counted.
     pub(crate) seconds: f64,
     pub(crate) warmup: f64,
-    pub(crate) probes: Vec<Probe>,
     pub(crate) cells: Vec<Comparison>,
+    pub(crate) best: Vec<Best>,
 }
 
 impl Document {
@@ -38,11 +32,19 @@ impl Document {
             self.seconds,
             self.warmup
         );
-        for probe in &self.probes {
-            writeln!(out, "{}: {}", probe.what, bracketed(&probe.nanos, 0)).ok();
-        }
         for cell in &self.cells {
             out.push_str(&table(cell));
+        }
+        for best in &self.best {
+            writeln!(
+                out,
+                "\n{} B, one client, best window of each: gateway {} / iceoryx2 {} = {:.2}",
+                best.payload,
+                grouped(best.of),
+                grouped(best.to),
+                best.ratio
+            )
+            .ok();
         }
         out
     }
@@ -58,7 +60,10 @@ fn table(comparison: &Comparison) -> String {
     };
     let mut out = format!(
         "\n{} B, {} {clients} x {} in flight{}\n",
-        cell.payload, cell.clients, cell.window, comparison.kind
+        cell.payload,
+        cell.clients,
+        cell.window,
+        kind_text(comparison.kind)
     );
     let head = [
         "contender",
@@ -81,7 +86,25 @@ fn table(comparison: &Comparison) -> String {
     for ratios in &comparison.ratios {
         out.push_str(&ratio_line(ratios));
     }
+    for to_probe in &comparison.to_probe {
+        writeln!(
+            out,
+            "  p50 of {:<17} / {}: {}",
+            to_probe.contender,
+            to_probe.probe,
+            bracketed(&to_probe.ratio, 2)
+        )
+        .ok();
+    }
     out
+}
+
+const fn kind_text(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Steady => "",
+        Kind::Spinning => ", both sides spinning on a core each",
+        Kind::Asleep => ", a request every 2 ms, both sides asleep; probe: one wake-up",
+    }
 }
 
 fn row(summary: &Summary) -> [String; 12] {
@@ -191,7 +214,7 @@ mod tests {
             window: 16,
         };
         let contenders = vec![summary("raw", 400_000.0), summary("gateway", 300_000.0)];
-        let text = table(&Comparison::new(cell, "", contenders, "gateway"));
+        let text = table(&Comparison::new(cell, Kind::Steady, contenders, "gateway"));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "256 B, 4 clients x 16 in flight");
         let columns = lines[2..5].iter().map(|line| line.chars().count());

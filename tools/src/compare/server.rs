@@ -69,7 +69,7 @@ pub(crate) fn own(arguments: &[&str]) -> Result<Command, Failure> {
 /// It cannot connect.
 pub(crate) fn start_responder(server: &str) -> Result<Process, Failure> {
     let mut command = own(&["responder", "--address", server, "--subject", SUBJECT])?;
-    let process = Process::start("the responder", &mut command, Speaks::Output)?;
+    let process = Process::start("the responder", &mut command, Speaks::Output)?.in_peace();
     process.wait_for(READY, SOON)?;
     Ok(process)
 }
@@ -84,7 +84,7 @@ pub(crate) fn start_uds_gateway(socket: &Path, server: Option<&str>) -> Result<P
     if let Some(server) = server {
         command.args(["--address", server]);
     }
-    let process = Process::start("the uds gateway", &mut command, Speaks::Output)?;
+    let process = Process::start("the uds gateway", &mut command, Speaks::Output)?.in_peace();
     process.wait_for(READY, SOON)?;
     Ok(process)
 }
@@ -130,6 +130,12 @@ pub(crate) fn start_gateway(
         .or_say(format_args!("cannot write {}", file.display()))?;
     let mut command = Command::new(program);
     command.arg("serve").arg("--config").arg(&file);
+    // Settings of whoever runs this would win over the file.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("IPC_GATEWAY_") {
+            command.env_remove(name);
+        }
+    }
     let process = Process::start("the gateway", &mut command, Speaks::Output)?;
     process.wait_for("serving", SOON)?;
     until_connected(socket)?;
@@ -154,4 +160,35 @@ fn until_connected(socket: &Path) -> Result<(), Failure> {
             return Err(Failure(format!("the gateway completes requests as {code}")));
         }
     }
+}
+
+/// The process that echoes over iceoryx2.
+///
+/// # Errors
+/// It cannot start.
+#[cfg(feature = "iceoryx2")]
+pub(crate) fn start_iceoryx2(
+    name: &str,
+    kind: crate::job::Kind,
+    cell: crate::figures::Cell,
+) -> Result<Process, Failure> {
+    let kind = serde_json::to_string(&kind).or_say("the kind")?;
+    let numbers = [cell.clients, cell.window, cell.payload].map(|number| number.to_string());
+    let [clients, window, payload] = numbers.each_ref().map(String::as_str);
+    let mut command = own(&[
+        "iceoryx2-server",
+        "--name",
+        name,
+        "--kind",
+        kind.trim_matches('"'),
+        "--clients",
+        clients,
+        "--window",
+        window,
+        "--payload",
+        payload,
+    ])?;
+    let process = Process::start("the iceoryx2 server", &mut command, Speaks::Output)?.in_peace();
+    process.wait_for(READY, SOON)?;
+    Ok(process)
 }

@@ -23,6 +23,9 @@ pub(crate) struct Slots {
     free: Vec<usize>,
     interval: Interval,
     latency: Histogram<u64>,
+    /// The newest latency and how often in a row it occurred, not yet in `latency`: requests of one
+    /// batch begin together and often end together.
+    run: (u64, u64),
 }
 
 impl Slots {
@@ -38,6 +41,7 @@ impl Slots {
             free: (0..window).rev().collect(),
             interval,
             latency: latency.or_say("cannot make a histogram")?,
+            run: (0, 0),
         })
     }
 
@@ -99,16 +103,30 @@ impl Slots {
         }
         self.free.push(slot);
         if (self.interval.begin..self.interval.end).contains(&now) {
-            self.latency.saturating_record(now.saturating_sub(since));
+            let latency = now.saturating_sub(since);
+            if self.run.0 == latency {
+                self.run.1 += 1;
+            } else {
+                self.settle();
+                self.run = (latency, 1);
+            }
         }
         Ok(())
+    }
+
+    fn settle(&mut self) {
+        let (latency, count) = core::mem::take(&mut self.run);
+        if count > 0 {
+            self.latency.saturating_record_n(latency, count);
+        }
     }
 
     /// What has been measured.
     ///
     /// # Errors
     /// Answers are missing.
-    pub(crate) fn report(&self) -> Result<Report, Failure> {
+    pub(crate) fn report(&mut self) -> Result<Report, Failure> {
+        self.settle();
         match self.outstanding() {
             0 => Ok(Report::Done(
                 self.latency

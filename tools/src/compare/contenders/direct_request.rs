@@ -30,7 +30,7 @@ pub(super) async fn run(job: &Job) -> Result<Report, Failure> {
         Ok(())
     })
     .await?;
-    let slots = slots.borrow();
+    let mut slots = slots.borrow_mut();
     slots.report()
 }
 

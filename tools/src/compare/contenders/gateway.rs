@@ -1,11 +1,11 @@
 //! A client of ipc-gateway, through its library.
 
 use ipc_ringbuf::error::EndReason;
-use ipc_ringbuf::{Client, ClientBuilder, Code, Request, SubmitError, monotonic_ns};
+use ipc_ringbuf::{Client, ClientBuilder, Code, Request, SubmitError, WaitStrategy, monotonic_ns};
 
-use super::PATIENCE;
+use super::{PATIENCE, rest};
 use crate::failure::{Failure, While as _};
-use crate::job::Job;
+use crate::job::{Job, Kind};
 use crate::orders::{self, Report};
 use crate::slots::Slots;
 
@@ -23,6 +23,8 @@ pub(super) fn run(job: &Job) -> Result<Report, Failure> {
     loop {
         let now = monotonic_ns();
         if slots.goes_on(now) {
+            rest(job.kind);
+            let now = monotonic_ns();
             fill(&mut client, route, &mut slots, now)?;
         } else if slots.outstanding() == 0 {
             return slots.report();
@@ -34,7 +36,12 @@ pub(super) fn run(job: &Job) -> Result<Report, Failure> {
 fn attach(job: &Job) -> Result<Client, Failure> {
     let entries = u32::try_from(job.window).or_say("the window is too wide")?;
     let room = u32::try_from(job.payload.max(ROOM)).or_say("the payload is too large")?;
+    let wait = match job.kind {
+        Kind::Spinning => WaitStrategy::Spin,
+        Kind::Steady | Kind::Asleep => WaitStrategy::default(),
+    };
     ClientBuilder::new()
+        .wait_strategy(wait)
         .socket(&job.address)
         .entries(entries.max(2))
         .message_size(room)

@@ -7,35 +7,51 @@
 //! | `direct_pipelined` | an own inbox, many requests in flight |
 //! | `raw` | a hand-written NATS client |
 //! | `gateway` | the library of ipc-gateway |
+//! | `iceoryx2` | request-response of iceoryx2, and the process that echoes |
 //! | `uds` | frames over a Unix-domain socket |
 
 mod direct_pipelined;
 mod direct_request;
 mod gateway;
+#[cfg(feature = "iceoryx2")]
+pub(crate) mod iceoryx2;
 mod raw;
 mod uds;
 
 use core::future::Future;
 use core::time::Duration;
 
+use ipc_ringbuf::monotonic_ns;
+
 use crate::failure::{Failure, While as _};
-use crate::job::{Contender, Job};
+use crate::job::{Contender, Job, Kind};
 use crate::orders::{self, Interval, Report};
+use crate::probe;
 
 /// After this long without an answer the outstanding ones are lost.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Time between two requests of what is asleep meanwhile, in nanoseconds.
+const PAUSE_NS: u64 = 2_000_000;
 
 /// Runs one client process; whether it went well is in the report that it prints.
 ///
 /// # Errors
 /// Nobody listens to the report.
 pub(crate) fn run(job: &Job) -> Result<(), Failure> {
+    if job.kind == Kind::Spinning {
+        probe::pin(probe::Side::Client)?;
+    }
     let done = match job.contender {
         Contender::DirectRequest => current_thread(direct_request::run(job)),
         Contender::DirectPipelined => current_thread(direct_pipelined::run(job)),
         Contender::Raw => raw::run(job),
         Contender::Gateway => gateway::run(job),
         Contender::Uds => uds::run(job),
+        #[cfg(feature = "iceoryx2")]
+        Contender::Iceoryx2 => iceoryx2::run(job),
+        #[cfg(not(feature = "iceoryx2"))]
+        Contender::Iceoryx2 => Err(Failure::new(crate::job::NO_ICEORYX2)),
     };
     let report = done.unwrap_or_else(|failure| Report::Failed(failure.0));
     orders::say(&serde_json::to_string(&report).or_say("cannot write the report")?)
@@ -64,7 +80,7 @@ async fn in_time<T>(
     interval: Interval,
     run: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let now = ipc_ringbuf::monotonic_ns();
+    let now = monotonic_ns();
     let left = Duration::from_nanos(interval.stop.saturating_sub(now));
     tokio::time::timeout(left + PATIENCE, run)
         .await
@@ -73,4 +89,18 @@ async fn in_time<T>(
                 "answers are missing {PATIENCE:?} after the last request"
             )))
         })
+}
+
+/// Lets both sides fall asleep where that is asked for.
+fn rest(kind: Kind) {
+    if kind == Kind::Asleep {
+        let until = monotonic_ns() + PAUSE_NS;
+        loop {
+            let left = until.saturating_sub(monotonic_ns());
+            if left == 0 {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_nanos(left));
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 
 use ipc_ringbuf::monotonic_ns;
 
-use super::PATIENCE;
+use super::{PATIENCE, rest};
 use crate::failure::{Failure, While as _};
 use crate::frames;
 use crate::job::Job;
@@ -30,6 +30,8 @@ pub(super) fn run(job: &Job) -> Result<Report, Failure> {
     loop {
         let now = monotonic_ns();
         if slots.goes_on(now) {
+            rest(job.kind);
+            let now = monotonic_ns();
             while let Some(slot) = slots.begin(now) {
                 let number = u64::try_from(slot).or_say("a slot's number")?;
                 frames::push(&mut out, number, slots.body(slot));

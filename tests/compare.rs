@@ -1,10 +1,11 @@
 //! `compare`: each contender answers, and every figure is there.
 
-use std::process::Output;
+use std::process::{Child, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::support::tool;
+use crate::support::bench::children;
+use crate::support::{eventually, signal, tool};
 
 /// Runs a tiny comparison; returns the document.
 fn run(arguments: &str) -> Value {
@@ -131,4 +132,65 @@ fn the_table_is_for_people_and_what_fails_is_one_line_and_1() {
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.contains("/nowhere/nats-server"), "{said}");
     assert!(failed.stdout.is_empty());
+}
+
+/// Starts a comparison that would take ten minutes; returns when both servers and a client run.
+fn start_long() -> (Child, Vec<(u32, String)>) {
+    let mut command = tool::command("compare");
+    command.args("nats --seconds 600 --rounds 1 --contenders raw --window 8".split(' '));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let mut found = Vec::new();
+    eventually("servers and client are there", || {
+        found = children(child.id())
+            .into_iter()
+            .map(|pid| (pid, command_line(pid)))
+            .collect();
+        // Not while one of them is still about to become its program.
+        let has = |name: &str| found.iter().any(|(_, line)| line.contains(name));
+        ["nats.conf", " responder ", " client "]
+            .into_iter()
+            .all(has)
+    });
+    (child, found)
+}
+
+fn command_line(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+        .unwrap_or_default()
+        .replace('\0', " ")
+}
+
+/// Whether one of these processes is still there.
+fn is_left(processes: &[(u32, String)]) -> bool {
+    processes
+        .iter()
+        .any(|(pid, line)| command_line(*pid) == *line)
+}
+
+#[test]
+fn a_signal_ends_every_process_that_was_started() {
+    let (child, started) = start_long();
+    signal("-TERM", child.id());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    eventually("its processes are gone", || !is_left(&started));
+}
+
+#[test]
+fn answers_that_do_not_come_fail_the_run() {
+    let (child, started) = start_long();
+    let (responder, _) = started
+        .iter()
+        .find(|(_, line)| line.contains(" responder "))
+        .unwrap();
+    signal("-KILL", *responder);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    let last = said.lines().last().unwrap();
+    // What was on its way is never answered, what is sent later has nobody to answer it.
+    assert!(last.contains("raw client 0: "), "{said}");
+    assert!(output.stdout.is_empty());
+    eventually("its processes are gone", || !is_left(&started));
 }

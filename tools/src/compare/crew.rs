@@ -21,6 +21,9 @@ const TAIL: Duration = Duration::from_millis(100);
 /// Bytes that every contender can move in a second.
 const SLOWEST: u32 = 50_000_000;
 
+/// Longest sleep before it is seen whether a client has given up.
+const SLICE: Duration = Duration::from_millis(250);
+
 /// How long to run and to count.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
@@ -76,10 +79,10 @@ pub(crate) fn measure(
         client.tell(&interval.line())?;
     }
     let pids: Vec<u32> = crew.iter().map(Process::pid).collect();
-    let samples = [interval.begin, interval.end].map(|moment| {
-        sleep_until(moment);
-        sample(&pids, roles)
-    });
+    sleep_until(interval.begin, &crew)?;
+    let first = sample(&pids, roles)?;
+    sleep_until(interval.end, &crew)?;
+    let last = sample(&pids, roles)?;
     let mut latencies = Latencies::default();
     for client in &crew {
         let line = client.line(times.counted + SOON)?;
@@ -94,9 +97,8 @@ pub(crate) fn measure(
             "not one request was completed in the interval",
         ));
     }
-    let [first, last] = samples;
-    let cpu = last?
-        .since(&first?)
+    let cpu = last
+        .since(&first)
         .per_million(latencies.count(), times.counted);
     let seconds = times.counted.as_secs_f64();
     Ok(Figures::new(&latencies, seconds, cpu, [before, probe()?]))
@@ -120,14 +122,19 @@ fn interval(times: Times) -> Interval {
     }
 }
 
-/// Sleeps until this moment of the monotonic clock.
-fn sleep_until(moment: u64) {
+/// Sleeps until this moment of the monotonic clock, or until a client gives up.
+fn sleep_until(moment: u64, crew: &[Process]) -> Result<(), Failure> {
     loop {
-        let left = moment.saturating_sub(monotonic_ns());
-        if left == 0 {
-            return;
+        let left = Duration::from_nanos(moment.saturating_sub(monotonic_ns()));
+        if left.is_zero() {
+            return Ok(());
         }
-        thread::park_timeout(Duration::from_nanos(left));
+        thread::park_timeout(left.min(SLICE));
+        for client in crew {
+            if let Some(line) = client.early_line()? {
+                return Err(complaint(client, &line));
+            }
+        }
     }
 }
 

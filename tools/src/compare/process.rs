@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread;
 use std::time::Instant;
 
@@ -144,6 +144,18 @@ impl Process {
                 RecvTimeoutError::Disconnected => format!("{name} has ended"),
             })
         })
+    }
+
+    /// Its next line, if there is one already.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub(crate) fn early_line(&self) -> Result<Option<String>, Failure> {
+        match self.said.try_recv() {
+            Ok(line) => Ok(Some(line)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Failure(format!("{} has ended", self.name))),
+        }
     }
 
     /// Waits until it says this; what it said before that is in the error.

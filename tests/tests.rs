@@ -15,6 +15,7 @@
 //! | `control` | ends, quotas, readiness, counters, clients that say nothing |
 //! | `operations` | the admin server, the log, the service manager |
 //! | `bench` | `ipc-gateway bench`: what it reports, and how it ends |
+//! | `compare` | `compare`: each contender answers, and every figure is there |
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,6 +25,7 @@
 
 mod bench;
 mod clients;
+mod compare;
 mod contract;
 mod control;
 mod crash;

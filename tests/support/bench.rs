@@ -103,7 +103,7 @@ pub(crate) fn number(report: &Value, name: &str) -> u64 {
 }
 
 /// Processes whose parent this is.
-fn children(parent: u32) -> Vec<u32> {
+pub(crate) fn children(parent: u32) -> Vec<u32> {
     let wanted = format!("PPid:\t{parent}");
     processes()
         .filter(|pid| status(*pid).is_some_and(|text| text.lines().any(|line| line == wanted)))

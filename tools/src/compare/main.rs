@@ -1,0 +1,141 @@
+//! `compare`: ipc-gateway and other ways to do the same, measured in turn in one run, interleaved,
+//! so that a machine whose speed changes within minutes is the same for all of them.
+//!
+//! ```text
+//!  compare nats                               nats-server, responder   for the whole run
+//!    for each cell, round and contender:      gateway or uds-gateway   for one run
+//!      probe, start, ready, go, sample, sample, report, probe
+//!                                             client processes         for one run
+//! ```
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `args` | the command line |
+//! | `nats` | `compare nats`: the cells, rounds and contenders, in turn |
+//! | `local` | `compare local`: the same without NATS, and round trips spinning and asleep |
+//! | `crew` | the client processes of one run |
+//! | `job`, `orders` | what a client process is told, and what it says |
+//! | `contenders` | what each contender's client process does |
+//! | `slots` | requests in flight: checked answers, latency |
+//! | `inbox` | the async-nats side of `direct-pipelined` and `uds` |
+//! | `wire` | the NATS protocol by hand, for `raw` and the responder |
+//! | `frames`, `uds_gateway` | the Unix-socket baseline |
+//! | `responder` | answers requests |
+//! | `server` | starts nats-server, the responder and the gateways |
+//! | `process` | a process that ends with its guard |
+//! | `cpu`, `probe`, `machine` | processor time, placement of the cores, what machine it is |
+//! | `stats`, `figures`, `report` | medians and spread, ratios, table and JSON |
+//!
+//! Every process but nats-server and the gateway is this program with a hidden subcommand. Start-up
+//! and connecting do not count. Each answer must repeat its request.
+
+mod args;
+mod contenders;
+mod cpu;
+mod crew;
+mod failure;
+mod figures;
+mod frames;
+mod inbox;
+mod job;
+mod local;
+mod machine;
+mod nats;
+mod orders;
+mod probe;
+mod process;
+mod report;
+mod responder;
+mod server;
+mod slots;
+mod stats;
+mod uds_gateway;
+mod wire;
+
+use core::fmt::Display;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Command, What};
+use crate::failure::{Failure, While as _};
+use crate::report::Document;
+use crate::uds_gateway::Upstream;
+
+/// The gateway has this allocator too, so that contenders differ in what they do only.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match run(Command::parse().what) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(what: What) -> Result<(), Failure> {
+    match what {
+        What::Nats(args) => {
+            process::end_all_on_signals()?;
+            print(&nats::run(&args)?, args.run.json)
+        }
+        What::Local(args) => {
+            process::end_all_on_signals()?;
+            print(&local::run(&args)?, args.run.json)
+        }
+        What::Client { job } => contenders::run(&serde_json::from_str(&job).or_say("the job")?),
+        What::Responder { address, subject } => responder::run(&address, &subject),
+        What::UdsGateway {
+            socket,
+            subject,
+            address,
+        } => {
+            let upstream = address
+                .as_deref()
+                .map_or(Upstream::Echo, |address| Upstream::Nats {
+                    address,
+                    subject: &subject,
+                });
+            contenders::current_thread(uds_gateway::run(&socket, upstream))
+        }
+        #[cfg(feature = "iceoryx2")]
+        What::Iceoryx2Server {
+            name,
+            kind,
+            clients,
+            window,
+            payload,
+        } => {
+            let room = contenders::iceoryx2::Room {
+                clients,
+                window,
+                payload,
+            };
+            contenders::iceoryx2::serve(&name, kind, room)
+        }
+    }
+}
+
+fn print(document: &Document, json: bool) -> Result<(), Failure> {
+    let text = if json {
+        serde_json::to_string_pretty(document).or_say("cannot write the document")?
+    } else {
+        document.text()
+    };
+    writeln!(io::stdout(), "{}", text.trim_end()).or_say("nobody reads the report")
+}
+
+/// Says what is being done.
+fn progress(what: &str) {
+    // Nobody is left to tell when standard error is closed.
+    writeln!(io::stderr(), "{what}").ok();
+}
+
+/// Says what went wrong.
+fn complain(what: impl Display) {
+    writeln!(io::stderr(), "compare: {what}").ok();
+}

@@ -69,18 +69,24 @@ pub fn run(
     let (notices_in, notices) = mpsc::unbounded_channel();
     let subject = |route: &Route| Subject::from(route.subject.as_str());
     let in_flight = links.iter().map(UpstreamEnd::in_flight).sum();
+    let pool = Pool::new(
+        Arc::clone(&settings),
+        boot_name(boot),
+        in_flight,
+        notices_in,
+        Arc::clone(&health),
+        Arc::clone(&metrics),
+        seed,
+    );
     let requester = Requester {
         subjects: routes.iter().map(subject).collect(),
-        desk: Desk::new(links, Arc::clone(&routes), Arc::clone(&metrics), seed),
-        pool: Pool::new(
-            Arc::clone(&settings),
-            boot_name(boot),
-            in_flight,
-            notices_in,
-            Arc::clone(&health),
-            metrics,
-            seed,
-        ),
+        desk: Desk::new(links, Arc::clone(&routes), metrics, seed),
+        // A worker on this thread says that there are no cores to spare.
+        pool: if duty.is_some() {
+            pool.concentrate()
+        } else {
+            pool
+        },
         backpressure: Backpressure::new(settings.backpressure.clone(), &routes, admissions),
         settings,
         routes,

@@ -17,8 +17,10 @@ pub(crate) enum Contender {
     DirectPipelined,
     /// One process with a hand-written NATS client: what the server can do
     Raw,
-    /// Processes through ipc-gateway
+    /// Processes through ipc-gateway, on a route that promises one answer to each request
     Gateway,
+    /// The same on a route that promises nothing: no reply subject is used twice
+    GatewayUnique,
     /// Processes through a gateway over a Unix-domain socket
     Uds,
     /// Request-response of iceoryx2 with a process that echoes
@@ -28,11 +30,12 @@ pub(crate) enum Contender {
 
 impl Contender {
     /// Those that reach NATS.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::DirectRequest,
         Self::DirectPipelined,
         Self::Raw,
         Self::Gateway,
+        Self::GatewayUnique,
         Self::Uds,
     ];
 
@@ -43,6 +46,7 @@ impl Contender {
             Self::DirectPipelined => "direct-pipelined",
             Self::Raw => "raw",
             Self::Gateway => "gateway",
+            Self::GatewayUnique => "gateway-unique",
             Self::Uds => "uds",
             Self::Iceoryx2 => "iceoryx2",
         }

@@ -11,7 +11,7 @@ use crate::job::{Contender, Job, Kind};
 use crate::machine::Machine;
 use crate::process::Process;
 use crate::report::Document;
-use crate::server::{ROUTE, gateway_beside, start_gateway, start_uds_gateway};
+use crate::server::{ROUTE, Upstream, gateway_beside, start_gateway, start_uds_gateway};
 use crate::{cpu, probe, progress};
 
 /// Lines of the gateway's configuration that make its worker look without pause, on the last core.
@@ -103,7 +103,7 @@ impl Stage<'_> {
                     Kind::Spinning => SPINNING,
                     Kind::Steady | Kind::Asleep => "",
                 };
-                start_gateway(&self.gateway, &socket, None, workers)?
+                start_gateway(&self.gateway, &socket, Upstream::Loopback, workers)?
             }
         };
         let roles = Roles {

@@ -11,7 +11,8 @@ use crate::machine::Machine;
 use crate::process::Process;
 use crate::report::Document;
 use crate::server::{
-    NatsServer, ROUTE, SUBJECT, gateway_beside, start_gateway, start_responder, start_uds_gateway,
+    NatsServer, ROUTE, SUBJECT, Upstream, gateway_beside, start_gateway, start_responder,
+    start_uds_gateway,
 };
 use crate::{cpu, probe, progress};
 
@@ -95,7 +96,11 @@ impl<'a> Stage<'a> {
         let server = self.server.address.as_str();
         let socket = self.dir.path().join(contender.name());
         let gateway = match contender {
-            Contender::Gateway => Some(start_gateway(&self.gateway, &socket, Some(server), "")?),
+            Contender::Gateway | Contender::GatewayUnique => {
+                let once = contender == Contender::Gateway;
+                let upstream = Upstream::Nats { server, once };
+                Some(start_gateway(&self.gateway, &socket, upstream, "")?)
+            }
             Contender::Uds => Some(start_uds_gateway(&socket, Some(server))?),
             _ => None,
         };
@@ -109,7 +114,7 @@ impl<'a> Stage<'a> {
             None => server.to_owned(),
         };
         let subject = match contender {
-            Contender::Gateway => ROUTE,
+            Contender::Gateway | Contender::GatewayUnique => ROUTE,
             _ => SUBJECT,
         };
         let (processes, window) = if contender.is_single() {

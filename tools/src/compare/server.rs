@@ -98,16 +98,37 @@ pub(crate) fn gateway_beside() -> Result<PathBuf, Failure> {
     Ok(own.with_file_name("ipc-gateway"))
 }
 
+/// What answers the gateway's requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Upstream<'a> {
+    /// Itself.
+    Loopback,
+    /// Who listens at this nats-server, once for each request if that is promised.
+    Nats {
+        /// Its address.
+        server: &'a str,
+        /// The promise.
+        once: bool,
+    },
+}
+
 /// What is written to the gateway's configuration file, beside its socket and its upstream: quotas
 /// that let any cell pass, and a route that adds nothing to a request.
-fn config(socket: &Path, upstream: &str, workers: &str) -> String {
+fn config(socket: &Path, upstream: Upstream<'_>, workers: &str) -> String {
+    let (upstream, once) = match upstream {
+        Upstream::Loopback => ("upstream = \"loopback\"".to_owned(), false),
+        Upstream::Nats { server, once } => (
+            format!("upstream = \"nats\"\n[nats]\nurls = [\"nats://{server}\"]"),
+            once,
+        ),
+    };
     format!(
         "{upstream}\n[log]\nfilter = \"warn\"\n\
          [workers]\n{workers}\n\
          [control]\nsocket = {socket:?}\nsocket_mode = 0o600\n\
          [control.quota]\nsessions = 1024\nmemory = \"16GiB\"\nin_flight = 1048576\n\
          [[route]]\nname = \"{ROUTE}\"\nsubject = \"{SUBJECT}\"\nkind = \"request\"\n\
-         contract = \"opaque\"\ntimeout = \"1m\"\n"
+         contract = \"opaque\"\nanswers_once = {once}\ntimeout = \"1m\"\n"
     )
 }
 
@@ -118,15 +139,11 @@ fn config(socket: &Path, upstream: &str, workers: &str) -> String {
 pub(crate) fn start_gateway(
     program: &Path,
     socket: &Path,
-    server: Option<&str>,
+    upstream: Upstream<'_>,
     workers: &str,
 ) -> Result<Process, Failure> {
-    let upstream = server.map_or_else(
-        || "upstream = \"loopback\"".to_owned(),
-        |server| format!("upstream = \"nats\"\n[nats]\nurls = [\"nats://{server}\"]"),
-    );
     let file = socket.with_extension("toml");
-    std::fs::write(&file, config(socket, &upstream, workers))
+    std::fs::write(&file, config(socket, upstream, workers))
         .or_say(format_args!("cannot write {}", file.display()))?;
     let mut command = Command::new(program);
     command.arg("serve").arg("--config").arg(&file);

@@ -113,6 +113,7 @@ fn route(rng: &mut Rng, number: u16) -> Result<Route, SubjectError> {
             Duration::from_millis(rng.u64(0..=60_000))
         },
         idempotent: rng.bool(),
+        answers_once: false,
         max_reply: if !plain && rng.bool() {
             rng.u32(8..=300)
         } else {

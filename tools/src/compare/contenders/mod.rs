@@ -46,7 +46,7 @@ pub(crate) fn run(job: &Job) -> Result<(), Failure> {
         Contender::DirectRequest => current_thread(direct_request::run(job)),
         Contender::DirectPipelined => current_thread(direct_pipelined::run(job)),
         Contender::Raw => raw::run(job),
-        Contender::Gateway => gateway::run(job),
+        Contender::Gateway | Contender::GatewayUnique => gateway::run(job),
         Contender::Uds => uds::run(job),
         #[cfg(feature = "iceoryx2")]
         Contender::Iceoryx2 => iceoryx2::run(job),

@@ -80,6 +80,7 @@ fn every_contender_answers_through_nats() {
             ("direct-pipelined", direct),
             ("raw", direct),
             ("gateway", between),
+            ("gateway-unique", between),
             ("uds", between),
         ],
     );

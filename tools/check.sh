@@ -68,11 +68,14 @@ step "the rings under AddressSanitizer"
 step "the gateway under AddressSanitizer, with every kind of fault"
 NATS_SERVER="$NATS_SERVER_2_14" ./tools/proofs.sh asan-gateway
 
-step "the gateway under valgrind, with every kind of fault"
+step "instructions of the hot paths"
 if ! command -v valgrind >/dev/null; then
   apt-get install -y --no-install-recommends valgrind ||
     { apt-get update && apt-get install -y --no-install-recommends valgrind; }
 fi
+./tools/profile.sh instructions --check
+
+step "the gateway under valgrind, with every kind of fault"
 NATS_SERVER="$NATS_SERVER_2_14" ./tools/proofs.sh valgrind
 
 step "each fuzz target for $FUZZ_SECONDS s"

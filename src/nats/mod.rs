@@ -3,7 +3,7 @@
 //!
 //! Enter through [`run`], on a thread of its own. Inside, from the outside in:
 //!
-//! 1. `runtime`, `gather`: the thread's runtime, when to yield, when to wait for more, when to sleep.
+//! 1. `runtime`, `gather`, `yields`: the thread's runtime, when to yield, when to wait for more, when to sleep.
 //! 2. `requester`: one turn.
 //! 3. `desk`, `outstanding`, `classify`: who waits for what, and how a message becomes a reply.
 //! 4. `pool`, `dial`, `backoff`, `connection`, `inbox`, `slots`, `digits`: the lines to NATS.
@@ -41,6 +41,7 @@ mod resend;
 mod runtime;
 mod slots;
 mod witness;
+mod yields;
 
 pub use desk::Desk;
 pub use error::NatsError;

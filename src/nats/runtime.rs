@@ -20,6 +20,7 @@ use super::gather::Gather;
 use super::inbox::{boot_bits, boot_name};
 use super::pool::Pool;
 use super::requester::Requester;
+use super::yields::Yields;
 use crate::bridge::{Admissions, Duty, UpstreamEnd};
 use crate::clock::{Clock, Nanos, System};
 use crate::health::{NatsHealth, StopSignal};
@@ -114,6 +115,7 @@ struct Room {
     requester: Requester,
     duty: Option<Stepped>,
     gather: Gather,
+    yields: Yields,
     stop: StopSignal,
     is_stopping: bool,
     timer: Pin<Box<Sleep>>,
@@ -140,6 +142,7 @@ impl Room {
             requester,
             duty,
             gather: Gather::default(),
+            yields: Yields::default(),
             stop,
             is_stopping: false,
             timer: Box::pin(tokio::time::sleep(core::time::Duration::ZERO)),
@@ -161,14 +164,19 @@ impl Room {
             } else {
                 dry += 1;
             }
-            let budget = if newest < LARGE_TURN { YIELDS } else { 1 };
+            let budget = if newest < LARGE_TURN && self.yields.allowed() {
+                YIELDS
+            } else {
+                1
+            };
             if dry < budget {
                 if dry > 0 {
-                    std::thread::yield_now();
+                    self.yields.yield_now();
                 }
                 tokio::task::yield_now().await;
             } else {
                 self.sleep().await;
+                self.yields.slept();
                 dry = 0;
             }
         }
@@ -182,8 +190,11 @@ impl Room {
         let mut done = received;
         if let Some(stepped) = &mut self.duty {
             done += stepped.duty.do_work();
-            if let Some(wait_ns) = self.gather.wait_ns(received) {
-                let asked = stepped.gather(received, Nanos(now.0.saturating_add(wait_ns)));
+            if self.yields.allowed()
+                && let Some(wait_ns) = self.gather.wait_ns(received)
+            {
+                let due = Nanos(now.0.saturating_add(wait_ns));
+                let asked = stepped.gather(received, due, &mut self.yields);
                 self.gather.waited(received, asked);
                 done += asked;
             }
@@ -283,11 +294,14 @@ impl Stepped {
     }
 
     /// Steps the worker until so many have asked, or until `due`; returns how many have.
-    fn gather(&mut self, answered: usize, due: Nanos) -> usize {
+    fn gather(&mut self, answered: usize, due: Nanos, yields: &mut Yields) -> usize {
         let mut asked = 0;
         while asked < answered && System.now() < due {
-            std::thread::yield_now();
+            let goes_on = yields.yield_now();
             asked += self.duty.do_work();
+            if !goes_on {
+                break;
+            }
         }
         asked
     }

@@ -355,7 +355,6 @@ impl Client {
         let deadline = deadline_after(timeout);
         loop {
             if self.look(deadline) {
-                self.budget.rewarded();
                 return true;
             }
             let Some(sleeper) = self.arm(doorbell::ASLEEP) else {
@@ -377,9 +376,21 @@ impl Client {
 
     /// Looks for a completion as often as the budget allows.
     fn look(&mut self, deadline: u64) -> bool {
+        let is_timed = self.budget.is_timed();
+        let mut before = if is_timed { sys::monotonic_ns() } else { 0 };
         for look in 1..=self.budget.looks() {
             self.budget.pause();
-            if self.ready() {
+            let ready = self.ready();
+            if is_timed {
+                let now = sys::monotonic_ns();
+                let goes_on = self.budget.looked(now.saturating_sub(before));
+                before = now;
+                if !goes_on {
+                    return ready;
+                }
+            }
+            if ready {
+                self.budget.rewarded();
                 return true;
             }
             if look.is_multiple_of(LOOKS_PER_CLOCK) && sys::monotonic_ns() >= deadline {

@@ -3,7 +3,10 @@
 //! Yielding a few times and then sleeping is right for one request in flight, sleeping at once for
 //! many (their completions come in batches, and whoever shares the core is better served), and
 //! spinning only for those who own a core. The adaptive strategy learns which by doubling its
-//! budget of yields each time they were rewarded and halving it each time they were not.
+//! budget of yields each time they were rewarded and halving it each time they were not. A yield
+//! that goes to somebody who computes comes back a time slice later, where a sleeper would have been
+//! woken in its place; so the time of each is taken, and after a long one the client sleeps at once
+//! for a while.
 
 /// How [`Client::wait`](super::Client::wait) waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +27,10 @@ const MOST_YIELDS: u32 = 64;
 const FIRST_YIELDS: u32 = 16;
 /// After this many sleeps in a row, yields are tried anew.
 const PROBE_EVERY: u32 = 64;
+
+/// A yield that takes longer, in nanoseconds, went to somebody who computes: several times what 64
+/// processes with one request each take in turn, a tenth of a time slice.
+const LONG_YIELD_NS: u64 = 300_000;
 
 /// The adaptive budget.
 #[derive(Debug)]
@@ -60,6 +67,21 @@ impl Budget {
         }
     }
 
+    /// Whether looks are to be timed.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.strategy == WaitStrategy::Adaptive && self.yields > 0
+    }
+
+    /// A look with its yield has taken so many nanoseconds: whether to go on looking.
+    pub(crate) const fn looked(&mut self, ns: u64) -> bool {
+        if ns <= LONG_YIELD_NS {
+            return true;
+        }
+        self.yields = 0;
+        self.sleeps = 0;
+        false
+    }
+
     /// Looks were rewarded: a completion came before sleeping.
     pub(crate) fn rewarded(&mut self) {
         self.yields = self.yields.saturating_mul(2).clamp(1, MOST_YIELDS);
@@ -73,5 +95,47 @@ impl Budget {
         if self.sleeps.is_multiple_of(PROBE_EVERY) {
             self.yields = FIRST_YIELDS;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rewards_double_the_yields_and_sleeps_halve_them() {
+        let mut budget = Budget::new(WaitStrategy::Adaptive);
+        budget.rewarded();
+        assert_eq!(budget.looks(), 2 * FIRST_YIELDS);
+        for _ in 0..10 {
+            budget.rewarded();
+        }
+        assert_eq!(budget.looks(), MOST_YIELDS);
+        budget.slept();
+        assert_eq!(budget.looks(), MOST_YIELDS / 2);
+    }
+
+    #[test]
+    fn after_a_long_yield_there_are_none_for_a_while() {
+        let mut budget = Budget::new(WaitStrategy::Adaptive);
+        assert!(budget.is_timed() && budget.looked(LONG_YIELD_NS));
+        assert_eq!(budget.looks(), FIRST_YIELDS);
+        assert!(!budget.looked(LONG_YIELD_NS + 1));
+        for _ in 1..PROBE_EVERY {
+            budget.slept();
+            assert!(budget.looks() == 0 && !budget.is_timed());
+        }
+        budget.slept();
+        assert_eq!(budget.looks(), FIRST_YIELDS);
+    }
+
+    #[test]
+    fn spinning_and_parking_do_not_learn() {
+        let (spin, park) = (
+            Budget::new(WaitStrategy::Spin),
+            Budget::new(WaitStrategy::Park),
+        );
+        assert_eq!((spin.looks(), park.looks()), (u32::MAX, 0));
+        assert!(!spin.is_timed() && !park.is_timed());
     }
 }

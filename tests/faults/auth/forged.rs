@@ -12,6 +12,11 @@ use crate::support::{SOON, decide, eventually};
 const OPERATIONS: &str = include_str!("../../../docs/OPERATIONS.md");
 
 const ECHO: &str = "[[route]]\nname = \"echo\"\nsubject = \"test.echo\"\n";
+/// What numbers in reply subjects are written with, six bits each.
+const DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// Digits of a token, and of what follows it.
+const TOKEN: usize = 11;
+const CHECK: usize = 6;
 /// Guesses of somebody who has seen nothing.
 const GUESSES: u64 = 10_000;
 
@@ -44,7 +49,10 @@ fn unrestricted() -> String {
     let [prefix, boot, serial, token] = reply.split('.').collect::<Vec<_>>()[..] else {
         unreachable!("{reply}");
     };
-    assert_eq!((prefix, boot.len(), token.len()), ("_INBOX", 32, 25));
+    assert_eq!(
+        (prefix, boot.len(), token.len()),
+        ("_INBOX", 2 * TOKEN, 1 + TOKEN + CHECK)
+    );
     guesses(&server, serial);
     assert_eq!(metric(&gateway, "ipcgw_unmatched_replies_total", ""), 0);
     let inbox = format!("{prefix}.{boot}.{serial}");
@@ -67,6 +75,21 @@ fn unrestricted() -> String {
     boot.to_owned()
 }
 
+fn digits(number: u64, count: usize) -> String {
+    let digit = |at: usize| {
+        let value = (u128::from(number) >> (6 * at)) & 63;
+        char::from(DIGITS.as_bytes()[usize::try_from(value).unwrap()])
+    };
+    (0..count).rev().map(digit).collect()
+}
+
+fn number(digits: &str) -> u64 {
+    let value = |digit| u64::try_from(DIGITS.find(digit).unwrap()).unwrap();
+    digits
+        .chars()
+        .fold(0, |number, digit| (number << 6) | value(digit))
+}
+
 /// Inboxes that nobody has: 128 bits are unknown.
 fn guesses(server: &Server, serial: &str) {
     let mut stranger = Wire::connect(server);
@@ -79,17 +102,19 @@ fn guesses(server: &Server, serial: &str) {
     };
     for _ in 0..GUESSES {
         let (high, low, token) = (next(), next(), next());
-        let subject = format!("_INBOX.{high:016x}{low:016x}.{serial}.r{token:016x}00000000");
+        let [high, low, token] = [high, low, token].map(|it| digits(it, TOKEN));
+        let check = digits(0, CHECK);
+        let subject = format!("_INBOX.{high}{low}.{serial}.r{token}{check}");
         stranger.publish(&subject, "guessed");
     }
     stranger.settle();
 }
 
-/// The inbox is known, and the suffix of another request: `r`, the token, and 32 bits that only the
+/// The inbox is known, and the suffix of another request: `r`, the token, and 36 bits that only the
 /// gateway can compute.
 fn neighbours(server: &Server, gateway: &Gateway, inbox: &str, suffix: &str) {
-    let (token, check) = suffix[1..].split_at(16);
-    let known = u64::from_str_radix(token, 16).unwrap();
+    let (token, check) = suffix[1..].split_at(TOKEN);
+    let known = number(token);
     let mut sniffer = Wire::connect(server);
     let mut forged = 0;
     let mut publish = |suffix: String| {
@@ -100,14 +125,14 @@ fn neighbours(server: &Server, gateway: &Gateway, inbox: &str, suffix: &str) {
     // places, other workers.
     let bits = (0..64).map(|bit| known ^ (1 << bit));
     for other in bits.chain((1..100).map(|step| known.wrapping_add(step))) {
-        publish(format!("r{other:016x}{check}"));
+        publish(format!("r{}{check}", digits(other, TOKEN)));
     }
-    for bit in 0..32 {
-        let other = u32::from_str_radix(check, 16).unwrap() ^ (1 << bit);
-        publish(format!("r{token}{other:08x}"));
+    for bit in 0..36 {
+        let other = number(check) ^ (1 << bit);
+        publish(format!("r{token}{}", digits(other, CHECK)));
     }
     // Markers and statuses of the gateway's own, and what is nothing.
-    for other in ["m", "b", "x", ""] {
+    for other in ["m", "b", "s", "x", ""] {
         publish(format!("{other}{token}{check}"));
     }
     for other in ["x", "0", "r", "m0000000000000001", "b", token] {

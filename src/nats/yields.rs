@@ -3,13 +3,16 @@
 //! Among processes that work for a moment and wait, a yield comes back soon, and what it let run is
 //! often what was waited for. Beside one that only computes, a yield comes back when that one's time
 //! slice is over, milliseconds later; who sleeps instead is woken in its place. So the time of each
-//! yield is taken, and after a long one there are none for a while.
+//! yield is taken, and after two long ones in a row there are none for a while. (One can be long by
+//! chance, when very many work for a moment.)
 
 use crate::clock::{Clock as _, System};
 
-/// A yield that takes longer, in nanoseconds, went to somebody who computes: several times what 64
-/// processes with one request each take in turn, a tenth of a time slice.
-const LONG_NS: u64 = 300_000;
+/// A yield that takes longer, in nanoseconds, went to somebody who computes: a time slice is longer,
+/// and 64 processes with one request each take less in turn.
+const LONG_NS: u64 = 1_000_000;
+/// Long yields in a row after which there are none.
+const MOST_LONG: u32 = 2;
 /// Sleeps until a yield is tried again.
 const PROBE_EVERY: u32 = 64;
 
@@ -18,6 +21,8 @@ const PROBE_EVERY: u32 = 64;
 pub(super) struct Yields {
     /// Sleeps without yields that are still to come.
     barred: u32,
+    /// Long yields in a row.
+    long: u32,
 }
 
 impl Yields {
@@ -37,10 +42,16 @@ impl Yields {
     }
 
     fn took(&mut self, ns: u64) -> bool {
-        if ns > LONG_NS {
+        if ns <= LONG_NS {
+            self.long = 0;
+            return true;
+        }
+        self.long += 1;
+        if self.long == MOST_LONG {
+            self.long = 0;
             self.barred = PROBE_EVERY;
         }
-        self.allowed()
+        false
     }
 
     /// The room has slept.
@@ -54,10 +65,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_yield_is_the_last_for_a_while() {
+    fn after_two_long_yields_in_a_row_there_are_none_for_a_while() {
         let mut yields = Yields::default();
+        assert!(!yields.took(LONG_NS + 1) && yields.allowed());
         assert!(yields.took(LONG_NS) && yields.allowed());
-        assert!(!yields.took(LONG_NS + 1) && !yields.yield_now());
+        assert!(!yields.took(LONG_NS + 1) && yields.allowed());
+        assert!(!yields.took(LONG_NS + 1) && !yields.allowed());
+        assert!(!yields.yield_now());
         for _ in 1..PROBE_EVERY {
             yields.slept();
             assert!(!yields.allowed());

@@ -28,9 +28,9 @@ const FIRST_YIELDS: u32 = 16;
 /// After this many sleeps in a row, yields are tried anew.
 const PROBE_EVERY: u32 = 64;
 
-/// A yield that takes longer, in nanoseconds, went to somebody who computes: several times what 64
-/// processes with one request each take in turn, a tenth of a time slice.
-const LONG_YIELD_NS: u64 = 300_000;
+/// A yield that takes longer, in nanoseconds, went to somebody who computes: a time slice is longer,
+/// and 64 processes with one request each take less in turn.
+const LONG_YIELD_NS: u64 = 1_000_000;
 
 /// The adaptive budget.
 #[derive(Debug)]

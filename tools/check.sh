@@ -3,7 +3,7 @@
 # bash; installs the two nats-server versions that the tests run against, valgrind, cargo-fuzz and
 # cargo-deny.
 #
-#   tools/check.sh           what must pass before a change lands, about 30 min
+#   tools/check.sh           what must pass before a change lands, about 35 min
 #   tools/check.sh --deep    the same with the long form of everything, about 3 h
 #
 # FUZZ_SECONDS is the time for each fuzz target: 60, or 1800 with --deep, unless set.

@@ -1,7 +1,6 @@
 //! The lines to NATS: each has at most one connection, makes another when that is gone, and keeps
-//! what waits for one. A session always uses the same line, so its requests keep their order. With
-//! cores to spare the sessions are spread over the lines; else the first carries them all, in batches
-//! that are as large as they can be, and the others stand by. After the shared lines come those for routes in quarantine, which have no connection without one.
+//! what waits for one. A session always uses the same line, so its requests keep their order. After
+//! the shared lines come those for routes in quarantine, which have no connection without one.
 
 use std::sync::Arc;
 
@@ -56,8 +55,6 @@ pub(super) struct Pool {
     pub(super) lines: Vec<Line>,
     /// Lines that all sessions share: the first ones.
     shared: usize,
-    /// How many of them sessions are spread over while all are up.
-    spread: usize,
     quarantine: Quarantine,
     pub(super) retiring: Vec<Connection>,
     next_serial: Serial,
@@ -89,7 +86,6 @@ impl Pool {
             in_flight,
             lines: (0..count + quarantine::LINES).map(line).collect(),
             shared: count,
-            spread: count,
             quarantine: Quarantine::default(),
             retiring: Vec::new(),
             next_serial: 0,
@@ -101,17 +97,11 @@ impl Pool {
         }
     }
 
-    /// Lets the first line carry everything, and the others stand by.
-    pub(super) fn concentrate(mut self) -> Self {
-        self.spread = 1;
-        self
-    }
-
     /// The line of a request: that of its session, unless its route is in quarantine.
     pub(super) fn line_of(&self, route: u16, session: u32) -> usize {
         match self.quarantine.line_of(route) {
             Some(line) => self.shared + line,
-            None => usize::try_from(session).unwrap_or(0) % self.spread.max(1),
+            None => usize::try_from(session).unwrap_or(0) % self.shared.max(1),
         }
     }
 

@@ -82,12 +82,7 @@ pub fn run(
     let requester = Requester {
         subjects: routes.iter().map(subject).collect(),
         desk: Desk::new(links, Arc::clone(&routes), metrics, seed),
-        // A worker on this thread says that there are no cores to spare.
-        pool: if duty.is_some() {
-            pool.concentrate()
-        } else {
-            pool
-        },
+        pool,
         backpressure: Backpressure::new(settings.backpressure.clone(), &routes, admissions),
         settings,
         routes,

@@ -118,7 +118,7 @@ fn config(socket: &Path, upstream: Upstream<'_>, workers: &str) -> String {
     let (upstream, once) = match upstream {
         Upstream::Loopback => ("upstream = \"loopback\"".to_owned(), false),
         Upstream::Nats { server, once } => (
-            format!("upstream = \"nats\"\n[nats]\nurls = [\"nats://{server}\"]"),
+            format!("upstream = \"nats\"\n[nats]\nconnections = 1\nurls = [\"nats://{server}\"]"),
             once,
         ),
     };

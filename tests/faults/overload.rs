@@ -196,8 +196,14 @@ fn f21_polite_clients_keep_their_goodput_and_latency_beside_a_greedy_one() {
         let (mut alone, mut beside) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             for (loaded, reports) in [(&other, &mut alone), (&gateway, &mut beside)] {
-                let greedy = start(loaded, "--clients 1 --window 4096 --duration 2500ms");
+                let accepted = || metric(loaded, "ipcgw_accepted_total", "");
+                let before = accepted();
+                let greedy = start(loaded, "--clients 1 --window 4096 --duration 5s");
                 greedy.clients(1);
+                // What is on its way has found its limit.
+                eventually("the greedy one is at work", || {
+                    accepted() > before + 2 * 4096
+                });
                 reports.push(run(&gateway, &polite));
                 let greedy = report(&greedy.end());
                 assert!(number(&greedy, "answered") > 0);

@@ -7,7 +7,7 @@
 //! standing queue delays all. Slow requests among fast ones do not matter.
 //!
 //! - Least latency above the target: what is on its way shrinks by that ratio, at most by half.
-//! - Below it, and the limit was reached: the limit grows by an eighth.
+//! - Below it, and the limit was reached: the limit grows by a sixteenth.
 //! - Below it, and the limit was not reached: it stays.
 //!
 //! A request that times out has waited that long at least. It leaves those on their way, but its
@@ -193,7 +193,7 @@ impl Limit {
             let shrunk = u128::from(sent) * u128::from(target) / u128::from(self.least);
             u64::try_from(shrunk).unwrap_or(sent).max(sent / 2)
         } else if self.reached {
-            limit + limit / 8 + 1
+            limit + limit / 16 + 1
         } else {
             limit
         };

@@ -367,7 +367,8 @@ impl RingPeers {
             }
         }
         self.producer.publish();
-        Duration::from_nanos(self.peer.answer() - begin)
+        // With nothing to do it is done before we have begun.
+        Duration::from_nanos(self.peer.answer().saturating_sub(begin))
     }
 }
 
@@ -447,7 +448,8 @@ impl SessionPeers {
                 looks.pause();
             }
         }
-        Duration::from_nanos(self.peer.answer() - begin)
+        // With nothing to do it is done before we have begun.
+        Duration::from_nanos(self.peer.answer().saturating_sub(begin))
     }
 }
 

@@ -12,6 +12,7 @@ pub mod log_level;
 pub mod metrics;
 pub mod nats;
 pub mod placement;
+pub mod reload;
 pub mod route;
 pub mod router_contract;
 pub mod settings;

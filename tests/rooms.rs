@@ -124,7 +124,7 @@ const FLOORS: &[&[&str]] = &[
     &["placement", "router_contract", "worker"],
     &["control", "nats"],
     &["config"],
-    &["gateway"],
+    &["gateway", "reload"],
     &["cli"],
     &["lib", "main"],
 ];

@@ -12,7 +12,8 @@ use crate::gateway::{self, GatewayError};
 /// Runs the gateway until a signal ends it.
 #[must_use]
 pub fn run(args: &ServeArgs) -> ExitCode {
-    let config = match Config::load(&args.overrides.to_overrides()) {
+    let flags = args.overrides.to_overrides();
+    let config = match Config::load(&flags) {
         Ok(config) => config,
         Err(error) => {
             complain(&error);
@@ -32,7 +33,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         let _unread = print_line(format_args!("ipc-gateway: serving {}", socket.display()));
     };
     let _writing = log.guard;
-    match gateway::run(config, log.metrics, log.level, serving) {
+    match gateway::run(config, flags, log.metrics, log.level, serving) {
         Ok(_) => Exit::Ok.into(),
         Err(error) => {
             complain(&error);

@@ -13,6 +13,7 @@
 //! no output of this room ever contains a secret.
 
 mod check;
+mod difference;
 mod error;
 mod print;
 mod raw;
@@ -23,6 +24,7 @@ mod units;
 #[cfg(test)]
 mod tests;
 
+pub use self::difference::Difference;
 pub use self::error::{ConfigError, Place};
 pub use self::resolve::{Config, admin_address, socket_path};
 pub use self::source::{DEFAULT_FILE, Host, Overrides};

@@ -22,7 +22,7 @@ use super::reload::{Reader, door};
 use super::reloading::Reloads;
 use super::report::{Pulse, Report};
 use super::room::Room;
-use crate::clock::{Clock as _, System};
+use crate::clock::{Clock as _, System, unix_seconds};
 use crate::route::Route;
 use crate::settings::ControlSettings;
 use crate::worker::mailbox::Post;
@@ -96,6 +96,7 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
         report,
         reader,
     } = server;
+    report.sources.control.configured_at.set(unix_seconds());
     let drain_timeout = settings.drain_timeout;
     let room = Room::new(settings, routes, workers, Arc::clone(&report));
     let room = Rc::new(RefCell::new(room));

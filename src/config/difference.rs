@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use toml::Value;
 
+use super::keys;
 use super::resolve::Config;
 
 /// A key that has another value.
@@ -22,32 +23,11 @@ pub struct Difference {
     pub to: Option<String>,
 }
 
-/// Keys that can change while the gateway runs, and beginnings of such keys.
-const CHANGEABLE: &[&str] = &[
-    "backpressure.",
-    "control.attach_timeout",
-    "control.max_entries",
-    "control.max_message_size",
-    "control.quota.",
-    "log.filter",
-    "policy.",
-    "route.allow_gids",
-    "route.allow_uids",
-    "route.breaker.",
-    "route.idempotent",
-    "route.max_reply",
-    "route.max_timeout",
-    "route.subject",
-    "route.timeout",
-];
-
 impl Difference {
     /// Whether this key can change while the gateway runs.
     #[must_use]
     pub fn can_be_live(&self) -> bool {
-        CHANGEABLE
-            .iter()
-            .any(|key| self.rule == *key || (key.ends_with('.') && self.rule.starts_with(key)))
+        keys::find(&self.rule).is_some_and(|key| key.change == keys::Change::Live)
     }
 }
 

@@ -15,6 +15,8 @@
 mod check;
 mod difference;
 mod error;
+mod generate;
+mod keys;
 mod print;
 mod raw;
 mod resolve;
@@ -26,6 +28,7 @@ mod tests;
 
 pub use self::difference::Difference;
 pub use self::error::{ConfigError, Place};
+pub use self::generate::{example, schema};
 pub use self::resolve::{Config, admin_address, socket_path};
 pub use self::source::{DEFAULT_FILE, Host, Overrides};
 pub use self::units::{parse_duration, parse_size};

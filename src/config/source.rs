@@ -151,7 +151,7 @@ impl ConfigFile {
         let place = Place::in_file(path, text, offset);
         let message = error.message().lines().collect::<Vec<_>>().join(", ");
         let Some(rest) = message.strip_prefix("unknown field `") else {
-            let message = without_value(message);
+            let message = with_word(without_value(message));
             return ConfigError::Syntax { place, message };
         };
         // serde's wording: unknown field `x`, expected one of `a`, `b`
@@ -162,6 +162,20 @@ impl ConfigFile {
             place,
             key,
         }
+    }
+}
+
+/// A message of serde about a word that is not in a list, with the one that was probably meant.
+fn with_word(message: String) -> String {
+    let Some(rest) = message.strip_prefix("unknown variant `") else {
+        return message;
+    };
+    // serde's wording: unknown variant `x`, expected `a` or `b`
+    let word = rest.split('`').next().unwrap_or_default();
+    let known: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
+    match nearest(word, &known) {
+        Some(meant) => format!("{message}, did you mean `{meant}`?"),
+        None => message,
     }
 }
 

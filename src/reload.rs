@@ -58,8 +58,10 @@ impl Reloader {
     pub fn read(&mut self) -> Result<Fresh, NotReloaded> {
         let invalid = |error: &dyn ToString| NotReloaded::Invalid(vec![error.to_string()]);
         let environment = |name: &str| std::env::var_os(name);
-        let new = Config::load_from(&self.flags, environment, &self.host)
-            .map_err(|error| invalid(&error))?;
+        let new = Config::load_from(&self.flags, environment, &self.host).map_err(|refused| {
+            let errors = refused.errors().iter();
+            NotReloaded::Invalid(errors.map(ToString::to_string).collect())
+        })?;
         let (changes, mut fixed) = changes(&self.running, &new);
         fixed.extend(returned_otherwise(&self.routes, &new.routes));
         if !fixed.is_empty() {

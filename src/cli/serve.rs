@@ -15,9 +15,9 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     let flags = args.overrides.to_overrides();
     let config = match Config::load(&flags) {
         Ok(config) => config,
-        Err(error) => {
-            complain(&error);
-            return Exit::from(&error).into();
+        Err(refused) => {
+            refused.errors().iter().for_each(complain);
+            return Exit::from(&refused).into();
         }
     };
     let log = match log::start(&config.log) {

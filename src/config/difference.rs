@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use toml::Value;
 
-use super::keys;
+use super::keys::{self, Kind};
 use super::resolve::Config;
 
 /// A key that has another value.
@@ -46,8 +46,8 @@ impl Config {
                 key: key.name.clone(),
                 rule: key.rule.clone(),
                 route: key.route.clone(),
-                from: before.get(key).cloned(),
-                to: after.get(key).cloned(),
+                from: before.get(key).map(Value::to_string),
+                to: after.get(key).map(Value::to_string),
             })
             .collect();
         let is_auth = |difference: &Difference| difference.key.starts_with("nats.");
@@ -63,8 +63,17 @@ impl Config {
         found
     }
 
+    /// Every key in full, what values it may have, and the one that it has; secrets are masked.
+    pub(super) fn entries(&self) -> Vec<(String, Option<Kind>, Value)> {
+        let entry = |(key, value): (Key, Value)| {
+            let kind = keys::find(&key.rule).map(|key| key.kind);
+            (key.name, kind, value)
+        };
+        self.flat().into_iter().map(entry).collect()
+    }
+
     /// Every key with its value.
-    fn flat(&self) -> BTreeMap<Key, String> {
+    fn flat(&self) -> BTreeMap<Key, Value> {
         let mut flat = BTreeMap::new();
         for (key, value) in self.document() {
             flatten(Key::new(key), value, &mut flat);
@@ -110,7 +119,7 @@ impl Key {
     }
 }
 
-fn flatten(key: Key, value: Value, flat: &mut BTreeMap<Key, String>) {
+fn flatten(key: Key, value: Value, flat: &mut BTreeMap<Key, Value>) {
     match value {
         Value::Table(table) => {
             for (part, value) in table {
@@ -124,6 +133,6 @@ fn flatten(key: Key, value: Value, flat: &mut BTreeMap<Key, String>) {
                 flatten(key, item, flat);
             }
         }
-        value => drop(flat.insert(key, value.to_string())),
+        value => drop(flat.insert(key, value)),
     }
 }

@@ -1,4 +1,4 @@
-//! The effective configuration as TOML, with secrets masked: what `check-config --print` shows.
+//! The effective configuration as TOML, with secrets masked: what `print-config` shows.
 //! What is printed reads back as the same configuration, except for the secrets.
 
 use toml::{Table, Value};

@@ -49,6 +49,21 @@ pub struct Overrides {
     pub admin: Option<String>,
 }
 
+impl Overrides {
+    /// Whether this flag was given.
+    pub(super) fn has(&self, flag: &str) -> bool {
+        match flag {
+            "--config" => self.config.is_some(),
+            "--socket" => self.socket.is_some(),
+            "--nats" => !self.nats.is_empty(),
+            "--upstream" => self.upstream.is_some(),
+            "--workers" => self.workers.is_some(),
+            "--admin" => self.admin.is_some(),
+            _ => false,
+        }
+    }
+}
+
 impl core::fmt::Debug for Overrides {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Overrides")
@@ -89,6 +104,13 @@ impl Environment {
         Ok(Self(values))
     }
 
+    /// Where the variable stands that has this name after `IPC_GATEWAY_`, if it is set.
+    pub(super) fn find(&self, short: &str) -> Option<Place> {
+        let is_it = |name: &&&str| name.strip_prefix("IPC_GATEWAY_") == Some(short);
+        let name = self.0.keys().find(is_it)?;
+        Some(Place::Variable(name))
+    }
+
     pub(super) fn get(&self, name: &'static str) -> Option<Given<String>> {
         self.0.get(name).map(|value| Given {
             value: value.clone(),
@@ -122,13 +144,14 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads the file that was named, or the default one if it exists.
-    pub(super) fn read(named: Option<&Path>) -> Result<Self, ConfigError> {
+    /// Path and text of the file that was named, or of the default one; both are empty if that does
+    /// not exist.
+    pub(super) fn text(named: Option<&Path>) -> Result<(PathBuf, String), ConfigError> {
         let path = named.unwrap_or_else(|| Path::new(DEFAULT_FILE));
         match fs::read_to_string(path) {
-            Ok(text) => Self::parse(path.to_owned(), text),
+            Ok(text) => Ok((path.to_owned(), text)),
             Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
-                Ok(Self::default())
+                Ok(Default::default())
             }
             Err(source) => Err(ConfigError::Unreadable {
                 path: path.to_owned(),

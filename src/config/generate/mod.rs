@@ -4,6 +4,7 @@
 
 mod example;
 mod schema;
+#[cfg(test)]
 mod table;
 
 pub use self::example::example;

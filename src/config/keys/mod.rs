@@ -190,6 +190,13 @@ pub(super) fn find(full: &str) -> Option<&'static Key> {
     section(name)?.keys.iter().find(|key| key.name == last)
 }
 
+/// Whether a key or a section has this as the last part of its name.
+pub(super) fn is_known(last: &str) -> bool {
+    let mut sections = SECTIONS.iter();
+    sections
+        .any(|section| section.last() == last || section.keys.iter().any(|key| key.name == last))
+}
+
 /// What may stand in a section: its keys, and the sections that are in it.
 pub(super) fn names_in(name: &str) -> Vec<&'static str> {
     let keys = section(name).map_or(&[][..], |section| section.keys);

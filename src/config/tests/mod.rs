@@ -2,8 +2,10 @@
 
 mod defaults;
 mod generated;
+mod origins;
 mod precedence;
 mod refusals;
+mod several;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

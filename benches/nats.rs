@@ -126,7 +126,7 @@ impl Room {
         let thread = std::thread::spawn(move || {
             let admissions = Arc::new(Admissions::new(1));
             let metrics = Arc::new(NatsMetrics::default());
-            let routes = [route].into();
+            let routes: Arc<[Route]> = [route].into();
             let links = vec![upstream];
             run(
                 settings, routes, links, None, admissions, metrics, health, stopping,

@@ -14,6 +14,7 @@
 //! | `protocol` | `docs/PROTOCOL.md`: its numbers are the code's, and a client written from it works |
 //! | `control` | ends, quotas, readiness, counters, clients that say nothing |
 //! | `operations` | the admin server, the log, the service manager |
+//! | `reload` | the configuration, read again while the gateway serves |
 //! | `bench` | `ipc-gateway bench`: what it reports, and how it ends |
 //! | `compare` | `compare`: each contender answers, and every figure is there |
 #![expect(
@@ -35,5 +36,6 @@ mod jetstream;
 mod load;
 mod operations;
 mod protocol;
+mod reload;
 mod serve;
 mod support;

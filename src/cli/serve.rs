@@ -12,14 +12,15 @@ use crate::gateway::{self, GatewayError};
 /// Runs the gateway until a signal ends it.
 #[must_use]
 pub fn run(args: &ServeArgs) -> ExitCode {
-    let config = match Config::load(&args.overrides.to_overrides()) {
+    let flags = args.overrides.to_overrides();
+    let config = match Config::load(&flags) {
         Ok(config) => config,
-        Err(error) => {
-            complain(&error);
-            return Exit::from(&error).into();
+        Err(refused) => {
+            refused.errors().iter().for_each(complain);
+            return Exit::from(&refused).into();
         }
     };
-    let (_log, lines) = match log::start(&config.log) {
+    let log = match log::start(&config.log) {
         Ok(begun) => begun,
         Err(error) => {
             complain(&error);
@@ -31,7 +32,8 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     let serving = || {
         let _unread = print_line(format_args!("ipc-gateway: serving {}", socket.display()));
     };
-    match gateway::run(config, lines, serving) {
+    let _writing = log.guard;
+    match gateway::run(config, flags, log.metrics, log.level, serving) {
         Ok(_) => Exit::Ok.into(),
         Err(error) => {
             complain(&error);

@@ -1,7 +1,8 @@
 //! The admin server: HTTP/1.1 on a Unix socket, or on TCP when asked for.
 //!
 //! `/livez` and `/readyz` answer 200, or 503 with the reason as JSON; `/metrics` the counters;
-//! `/sessions` the attached sessions as JSON. It runs beside the control room, so that neither a
+//! `/sessions` the attached sessions as JSON. `POST /reload`, on a Unix socket only, reads the
+//! configuration again. It runs beside the control room, so that neither a
 //! stuck worker nor a stuck NATS side can silence it.
 
 use std::io;
@@ -12,7 +13,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -20,9 +21,10 @@ use nix::sys::socket::SockType;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+use super::reload::{Answer, Door};
 use super::report::Report;
 use super::socket_file::SocketFile;
 use super::start_error::StartError;
@@ -87,8 +89,9 @@ impl AdminListener {
     ///
     /// # Errors
     /// The operating system's, when the socket cannot be watched.
-    pub(super) async fn serve(self, report: Arc<Report>) -> io::Result<()> {
-        let router = router(report);
+    pub(super) async fn serve(self, report: Arc<Report>, reload: Door) -> io::Result<()> {
+        let reload = matches!(self.socket, Socket::Unix(_)).then_some(reload);
+        let router = router(report, reload);
         let free = Arc::new(Semaphore::new(CONNECTIONS));
         match &self.socket {
             Socket::Unix(socket) => {
@@ -130,7 +133,7 @@ async fn hand_on<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     }
 }
 
-fn router(report: Arc<Report>) -> Router {
+fn router(report: Arc<Report>, reload: Option<Door>) -> Router {
     Router::new()
         .route(
             "/livez",
@@ -146,6 +149,25 @@ fn router(report: Arc<Report>) -> Router {
             get(async |State(report): State<Arc<Report>>| Json(report.sessions())),
         )
         .with_state(report)
+        .route("/reload", post(self::reload).with_state(reload))
+}
+
+/// A TCP address has no protection: who can reach it may look, and change nothing.
+async fn reload(State(door): State<Option<Door>>) -> Response {
+    let refuse = |status, reason| (status, Json(json!({ "reason": reason }))).into_response();
+    let Some(door) = door else {
+        let reason = "only on a Unix socket; or send SIGHUP";
+        return refuse(StatusCode::FORBIDDEN, reason);
+    };
+    let (asked, answer) = oneshot::channel::<Answer>();
+    if door.try_send(asked).is_err() {
+        let reason = "too many others have asked";
+        return refuse(StatusCode::TOO_MANY_REQUESTS, reason);
+    }
+    match answer.await {
+        Ok(answer) => (answer.status(), Json(answer.json())).into_response(),
+        Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the gateway ends"),
+    }
 }
 
 fn verdict(state: Result<(), String>) -> Response {
@@ -160,7 +182,7 @@ fn verdict(state: Result<(), String>) -> Response {
 
 async fn metrics(State(report): State<Arc<Report>>) -> Response {
     const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match report.sources.text() {
+    match report.metrics() {
         Ok(text) => ([(header::CONTENT_TYPE, FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -17,8 +17,8 @@ use super::server::WorkerHandle;
 use crate::metrics::control::Resource;
 use crate::route::Route;
 use crate::settings::{ControlSettings, Policy, Quota};
-use crate::worker::charges::Charges;
-use crate::worker::mailbox::{Mail, NewSession};
+use crate::worker::charges::{Charges, UserLoad};
+use crate::worker::mailbox::{Mail, NewSession, Rights};
 
 /// Who is at the other end, as the kernel says.
 #[derive(Clone, Debug)]
@@ -170,6 +170,29 @@ fn allowed(routes: &[Route], peer: &Peer, policy: Option<&Policy>) -> Arc<[bool]
         .collect()
 }
 
+/// What a peer for whom this policy holds may do. `load` is what its user's requests are counted in.
+pub(super) fn rights(
+    settings: &ControlSettings,
+    routes: &[Route],
+    (peer, policy, load): (&Peer, Option<&Policy>, &Arc<UserLoad>),
+) -> Rights {
+    let most = quota(settings, policy).in_flight;
+    Rights {
+        routes: allowed(routes, peer, policy),
+        tenant: policy
+            .and_then(|rule| rule.tenant.as_deref())
+            .map(Arc::from),
+        in_flight: most.map(|most| (Arc::clone(load), most)),
+    }
+}
+
+/// What a user for whom this policy holds may have.
+pub(super) fn quota<'a>(settings: &'a ControlSettings, policy: Option<&'a Policy>) -> &'a Quota {
+    policy
+        .and_then(|policy| policy.quota.as_ref())
+        .unwrap_or(&settings.quota)
+}
+
 /// Makes the region, gives it to the worker and welcomes the client.
 ///
 /// # Errors
@@ -177,7 +200,7 @@ fn allowed(routes: &[Route], peer: &Peer, policy: Option<&Policy>) -> Arc<[bool]
 pub(super) fn make(
     id: u32,
     layout: Layout,
-    (peer, policy, charges): (&Peer, Option<&Policy>, Charges),
+    rights: Rights,
     socket: &OwnedFd,
     worker: &WorkerHandle,
     routes: &[Route],
@@ -192,7 +215,8 @@ pub(super) fn make(
     let region = Region::map(memfd.as_fd(), layout).map_err(full)?;
     region.write_header(u64::from(id));
     let eventfd = sys::eventfd().map_err(full)?;
-    let infos = (0..).zip(routes).map(|(number, route)| RouteInfo {
+    let live = (0..).zip(routes).filter(|(_, route)| route.is_live());
+    let infos = live.map(|(number, route)| RouteInfo {
         id: number,
         name: route.name.clone(),
         timeout_ms: u32::try_from(route.timeout.as_millis()).unwrap_or(u32::MAX),
@@ -217,11 +241,11 @@ pub(super) fn make(
         id,
         port: Port::new(region, socket.try_clone().map_err(full)?),
         eventfd: eventfd.try_clone().map_err(full)?,
-        routes: allowed(routes, peer, policy),
-        tenant: policy
-            .and_then(|rule| rule.tenant.as_deref())
-            .map(Arc::from),
-        charges,
+        routes: rights.routes,
+        tenant: rights.tenant,
+        charges: rights
+            .in_flight
+            .map_or_else(Charges::default, |(load, most)| Charges::new(load, most)),
     };
     sys::send_packet(
         socket.as_fd(),

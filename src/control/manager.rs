@@ -21,10 +21,26 @@ pub(super) struct Manager {
 impl Manager {
     /// Tells it.
     pub(super) fn tell(&self, state: &NotifyState<'_>) {
+        self.tell_all(std::slice::from_ref(state));
+    }
+
+    /// Tells it that the configuration is read again, which is over with [`NotifyState::Ready`].
+    pub(super) fn reloading(&self) {
+        let now = NotifyState::monotonic_usec_now();
+        let states: Vec<_> = [Ok(NotifyState::Reloading), now]
+            .into_iter()
+            .flatten()
+            .collect();
+        self.tell_all(&states);
+    }
+
+    /// Tells it several things at once.
+    pub(super) fn tell_all(&self, states: &[NotifyState<'_>]) {
         let Some(socket) = env::var_os("NOTIFY_SOCKET") else {
             return;
         };
-        match send(&socket, &state.to_string()) {
+        let lines: Vec<String> = states.iter().map(NotifyState::to_string).collect();
+        match send(&socket, &lines.join("\n")) {
             Ok(()) => self.has_failed.set(false),
             Err(error) if !self.has_failed.replace(true) => {
                 tracing::warn!(%error, "the service manager does not take what it is told");

@@ -15,6 +15,8 @@
 //! | `limits` | the limit on open descriptors |
 //! | `throttle` | fewer log lines about clients that make many |
 //! | `server` | the loop: notices of the workers, signals, the threads' pulse |
+//! | `reload` | the configuration, read again: what is asked and what is answered |
+//! | `reloading` | those who ask for it |
 //! | `report` | what the gateway says of itself |
 //! | `manager` | the service manager, which is told and never waited for |
 //! | `admin` | the HTTP server that says it |
@@ -28,6 +30,8 @@ mod interrupt;
 mod limits;
 mod listener;
 mod manager;
+mod reload;
+mod reloading;
 mod report;
 mod returns;
 mod room;
@@ -41,6 +45,7 @@ pub use admin::AdminListener;
 pub use interrupt::Interrupts;
 pub use limits::raise_descriptors;
 pub use listener::Listener;
+pub use reload::{Change, Fresh, NotReloaded, Reader};
 pub use report::Report;
 pub use server::{Ended, Server, WorkerHandle, run};
 pub use start_error::StartError;

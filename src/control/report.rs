@@ -1,6 +1,7 @@
 //! What the gateway says of itself: alive, ready, its counters, its sessions.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use serde::Serialize;
 use crate::clock::Nanos;
 use crate::health::NatsHealth;
 use crate::metrics::export::Sources;
+use crate::route::Route;
 
 /// How long a thread that is not asleep may stand still.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
@@ -36,6 +38,8 @@ struct State {
     draining: bool,
     stuck: Option<String>,
     sessions: BTreeMap<u32, Row>,
+    /// The names of the routes, by number, since the configuration was read again.
+    routes: Option<Vec<String>>,
 }
 
 /// Shared by the control room, which writes it, and the admin server.
@@ -87,6 +91,27 @@ impl Report {
     /// The sessions, oldest first.
     pub(super) fn sessions(&self) -> Vec<Row> {
         self.state().sessions.values().cloned().collect()
+    }
+
+    /// The counters as text.
+    ///
+    /// # Errors
+    /// As [`Sources::text`].
+    pub(super) fn metrics(&self) -> Result<String, fmt::Error> {
+        let routes = self.state().routes.clone();
+        match routes {
+            None => self.sources.text(),
+            Some(routes) => {
+                let sources = self.sources.clone();
+                Sources { routes, ..sources }.text()
+            }
+        }
+    }
+
+    /// The routes have changed. Those that are removed still have counters.
+    pub(super) fn set_routes(&self, routes: &[Route]) {
+        let names = routes.iter().map(|route| route.name.clone());
+        self.state().routes = Some(names.collect());
     }
 
     pub(super) fn drain(&self) {

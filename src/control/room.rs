@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::attach::{self, Excess, Peer};
 use super::attach_rate::AttachRates;
+use super::reload::Fresh;
 use super::report::{Report, Row};
 use super::returns::Returns;
 use super::server::WorkerHandle;
@@ -23,11 +24,11 @@ use crate::clock::{Clock as _, System};
 use crate::metrics::control::Resource;
 use crate::route::Route;
 use crate::settings::ControlSettings;
-use crate::worker::charges::{Charges, UserLoad};
-use crate::worker::mailbox::{Mail, Notice};
+use crate::worker::charges::UserLoad;
+use crate::worker::mailbox::{Mail, Notice, Reload};
 
 struct Live {
-    uid: u32,
+    peer: Peer,
     /// Shared by all sessions of the user.
     load: Arc<UserLoad>,
     worker: usize,
@@ -55,6 +56,8 @@ pub(super) struct Room {
     next_id: u32,
     draining: bool,
     drained: usize,
+    /// Workers that have not taken the newest routes yet.
+    reloading: usize,
 }
 
 pub(super) fn refusal(reason: EndReason, detail: impl ToString) -> Refusal {
@@ -91,6 +94,7 @@ impl Room {
             next_id: 1,
             draining: false,
             drained: 0,
+            reloading: 0,
         }
     }
 
@@ -137,15 +141,13 @@ impl Room {
         let (name, layout) = attach::check(hello, &self.settings)?;
         let id = self.free_id();
         let policy = attach::policy(&self.settings, peer)?;
-        let quota = policy
-            .and_then(|p| p.quota.as_ref())
-            .unwrap_or(&self.settings.quota);
+        let quota = attach::quota(&self.settings, policy);
         let rate = quota.attach_rate;
         if !self.rates.allows(peer.uid, rate, System.now()) {
             let (resource, limit) = (Resource::AttachRate, rate.into());
             return Err(self.over(Excess { resource, limit }));
         }
-        let mine = self.live.values().filter(|live| live.uid == peer.uid);
+        let mine = self.live.values().filter(|live| live.peer.uid == peer.uid);
         let has = mine.fold(self.returns.of(peer.uid), |(n, bytes), live| {
             (n + 1, bytes + live.bytes)
         });
@@ -163,13 +165,10 @@ impl Room {
         };
         let socket = client.try_clone().map_err(overloaded)?;
         let load = self.load_of(peer.uid);
-        let charges = quota.in_flight.map_or_else(Charges::default, |most| {
-            Charges::new(Arc::clone(&load), most)
-        });
-        let rights = (peer, policy, charges);
+        let rights = attach::rights(&self.settings, &self.routes, (peer, policy, &load));
         let made = attach::make(id, layout, rights, client, handle, &self.routes)?;
         let live = Live {
-            uid: peer.uid,
+            peer: peer.clone(),
             load,
             worker,
             bytes: made.bytes,
@@ -202,7 +201,7 @@ impl Room {
 
     /// What the requests of this user are counted in. None are in flight when it has no session.
     fn load_of(&self, uid: u32) -> Arc<UserLoad> {
-        let mut mine = self.live.values().filter(|live| live.uid == uid);
+        let mut mine = self.live.values().filter(|live| live.peer.uid == uid);
         mine.next()
             .map_or_else(Arc::default, |live| Arc::clone(&live.load))
     }
@@ -235,6 +234,41 @@ impl Room {
         if let Some(live) = self.live.get(&session) {
             self.tell(live.worker, Mail::Detach { session, reason });
         }
+    }
+
+    /// Goes by another configuration. Sessions whose clients may no longer be here are ended;
+    /// the others keep what they have, and may do from now on what the new rules say.
+    pub(super) fn reload(&mut self, fresh: Fresh) {
+        self.settings = fresh.settings;
+        self.routes = fresh.routes;
+        self.report.set_routes(&self.routes);
+        let mut rights: Vec<HashMap<_, _>> = self.workers.iter().map(|_| HashMap::new()).collect();
+        let mut denied = Vec::new();
+        for (&id, live) in &self.live {
+            match attach::policy(&self.settings, &live.peer) {
+                Ok(policy) => {
+                    let of = (&live.peer, policy, &live.load);
+                    let new = attach::rights(&self.settings, &self.routes, of);
+                    if let Some(rights) = rights.get_mut(live.worker) {
+                        rights.insert(id, new);
+                    }
+                }
+                Err(_) => denied.push(id),
+            }
+        }
+        self.reloading += self.workers.len();
+        for (worker, rights) in rights.into_iter().enumerate() {
+            let routes = Arc::clone(&self.routes);
+            self.tell(worker, Mail::Reload(Box::new(Reload { routes, rights })));
+        }
+        for session in denied {
+            self.detach(session, EndReason::UidDenied);
+        }
+    }
+
+    /// Workers that do not go by the newest configuration yet.
+    pub(super) const fn reloading(&self) -> usize {
+        self.reloading
     }
 
     /// Tells the workers to accept nothing more and to finish what they have.
@@ -294,6 +328,10 @@ impl Room {
         self.drained >= self.workers.len()
     }
 
+    pub(super) const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.live.is_empty()
     }
@@ -306,6 +344,7 @@ impl Room {
         for notice in notices {
             match notice {
                 Notice::Drained { .. } => self.drained += 1,
+                Notice::Reloaded { .. } => self.reloading = self.reloading.saturating_sub(1),
                 Notice::Ended {
                     session,
                     reason,
@@ -326,7 +365,7 @@ impl Room {
             watcher.abort();
         }
         sys::send_packet(live.socket.as_fd(), &farewell(reason), &[]).ok();
-        let uid = live.uid;
+        let uid = live.peer.uid;
         if reason != EndReason::Draining
             && let Err(error) = self.returns.begin(uid, live.memfd, live.bytes)
         {

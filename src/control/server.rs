@@ -18,9 +18,11 @@ use super::admin::AdminListener;
 use super::greet::accept;
 use super::listener::Listener;
 use super::manager::Manager;
+use super::reload::{Reader, door};
+use super::reloading::Reloads;
 use super::report::{Pulse, Report};
 use super::room::Room;
-use crate::clock::{Clock as _, System};
+use crate::clock::{Clock as _, System, unix_seconds};
 use crate::route::Route;
 use crate::settings::ControlSettings;
 use crate::worker::mailbox::Post;
@@ -58,6 +60,8 @@ pub struct Server {
     pub bell: Bell,
     /// What the admin server shows.
     pub report: Arc<Report>,
+    /// Reads the configuration again.
+    pub reader: Reader,
 }
 
 /// How the control room ended.
@@ -90,7 +94,9 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
         workers,
         bell,
         report,
+        reader,
     } = server;
+    report.sources.control.configured_at.set(unix_seconds());
     let drain_timeout = settings.drain_timeout;
     let room = Room::new(settings, routes, workers, Arc::clone(&report));
     let room = Rc::new(RefCell::new(room));
@@ -100,13 +106,19 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let manager = Rc::new(Manager::default());
     let watching = tokio::task::spawn_local(watch(Arc::clone(&report), Rc::clone(&manager)));
     let sending = tokio::task::spawn_local(resend(Rc::clone(&room)));
-    let answering = tokio::task::spawn_local(admin.serve(report));
+    let (asking, asked) = door();
+    let mut reloads = Reloads::new(reader, asked, Rc::clone(&manager))?;
+    let answering = tokio::task::spawn_local(admin.serve(report, asking));
     serving();
     manager.tell(&NotifyState::Ready);
     let mut deadline = None;
     let mut ended = loop {
         tokio::select! {
-            () = notices.come() => room.borrow_mut().take_notices(),
+            () = notices.come() => {
+                room.borrow_mut().take_notices();
+                reloads.settle(&room.borrow());
+            }
+            () = reloads.come() => reloads.turn(&mut room.borrow_mut()),
             () = signals.come() => {
                 if deadline.is_some() {
                     break Ended::AtOnce;

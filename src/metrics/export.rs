@@ -280,6 +280,18 @@ impl Sources {
             "Log lines that were not written: the reader was too slow, or the disk full",
             self.log.lost(),
         )?;
+        out.counters(
+            "config_reloads",
+            "Attempts to read the configuration again, by result",
+            control
+                .reloads()
+                .map(|(how, count)| ([("result", how.name())], count)),
+        )?;
+        out.gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration was last read and taken, in seconds since 1970",
+            control.configured_at.get(),
+        )?;
         out.gauge(
             "draining",
             "1 while draining, else 0",

@@ -57,6 +57,18 @@ impl Desk {
         }
     }
 
+    /// Takes the routes of a configuration that was read again. What was sent before is completed
+    /// by them too, so a route's kind and contract must be the same.
+    pub fn set_routes(&mut self, routes: Arc<[Route]>) {
+        for (number, (old, new)) in (0..).zip(self.routes.iter().zip(routes.iter())) {
+            if old.subject != new.subject {
+                self.refused.forget_route(number);
+                self.worked.forget_route(number);
+            }
+        }
+        self.routes = routes;
+    }
+
     /// The links to the workers, in the order of their numbers.
     #[must_use]
     pub fn links(&self) -> &[UpstreamEnd] {

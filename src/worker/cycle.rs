@@ -23,7 +23,7 @@ use ipc_ringbuf::sys::{Bell, BellPage};
 
 use super::gate::Gates;
 use super::in_flight::InFlight;
-use super::mailbox::{Mail, Mailbox, NewSession, Notice};
+use super::mailbox::{Mail, Mailbox, NewSession, Notice, Reload};
 use super::parts::Parts;
 use super::rings::DEAF_LOOK;
 use super::sessions::Sessions;
@@ -203,6 +203,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             done += 1;
             match mail {
                 Mail::Attach(new) => self.attach(*new),
+                Mail::Reload(new) => self.reload(*new, now),
                 Mail::Detach { session, reason } => {
                     if let Some(seat) = self.sessions.seat_of(session) {
                         self.end_session(seat, reason, None);
@@ -226,6 +227,24 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             });
         }
         self.metrics.sessions.set(self.sessions.len() as u64);
+    }
+
+    /// What has been accepted goes on; everything after goes by these routes and rights.
+    #[cold]
+    fn reload(&mut self, mut new: Reload, now: Nanos) {
+        self.gates.renew(&new.routes, now);
+        self.routes = new.routes;
+        for seat in 0..self.sessions.seats() {
+            let Ok(seat) = u32::try_from(seat) else { break };
+            if let Some(session) = self.sessions.at(seat)
+                && let Some(rights) = new.rights.remove(&session.id)
+            {
+                session.set_rights(rights);
+            }
+        }
+        self.tell(Notice::Reloaded {
+            worker: self.number,
+        });
     }
 
     /// Ends the sessions of clients that have left their full completion rings alone for too long.

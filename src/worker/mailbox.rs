@@ -1,6 +1,7 @@
 //! What the control thread tells a worker, and what a worker tells the control thread: two bounded
 //! queues of plain values, and the worker's bell.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use ipc_ringbuf::error::{EndReason, PeerMisbehaved};
 use ipc_ringbuf::port::Port;
 use ipc_ringbuf::sys::Ringer;
 
-use super::charges::Charges;
+use super::charges::{Charges, UserLoad};
+use crate::route::Route;
 
 /// A session that a worker is to serve.
 pub struct NewSession {
@@ -36,11 +38,34 @@ impl fmt::Debug for NewSession {
     }
 }
 
+/// What the client of a session may do.
+#[derive(Clone, Debug)]
+pub struct Rights {
+    /// For each route, by number, whether it may be used.
+    pub routes: Arc<[bool]>,
+    /// The tenant that the client is bound to.
+    pub tenant: Option<Arc<str>>,
+    /// The requests of its user, and how many may be in flight; `None`: as many as its sessions
+    /// hold.
+    pub in_flight: Option<(Arc<UserLoad>, u32)>,
+}
+
+/// What a configuration that was read again says to a worker.
+#[derive(Debug)]
+pub struct Reload {
+    /// The routes, by number. Those that were there keep theirs.
+    pub routes: Arc<[Route]>,
+    /// What the client of each session of this worker may do from now on.
+    pub rights: HashMap<u32, Rights>,
+}
+
 /// From the control thread to a worker.
 #[derive(Debug)]
 pub enum Mail {
     /// Serve this session.
     Attach(Box<NewSession>),
+    /// Go by these routes and rights from now on, then say [`Notice::Reloaded`].
+    Reload(Box<Reload>),
     /// End this session: its client is gone, or must go.
     Detach {
         /// Which.
@@ -65,6 +90,11 @@ pub enum Notice {
         reason: EndReason,
         /// What was wrong with its rings, if that is why.
         fault: Option<PeerMisbehaved>,
+    },
+    /// Other routes and rights hold for everything that is accepted from now on.
+    Reloaded {
+        /// Which worker.
+        worker: u8,
     },
     /// Nothing is in flight and nothing more will be accepted.
     Drained {

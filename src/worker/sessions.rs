@@ -11,7 +11,7 @@ use ipc_ringbuf::port::{Port, Rung, Submission};
 use ipc_ringbuf::sys::{self, Bell};
 
 use super::charges::Charges;
-use super::mailbox::NewSession;
+use super::mailbox::{NewSession, Rights};
 use super::rings::{Look, Rings};
 use crate::clock::Nanos;
 
@@ -79,6 +79,15 @@ impl Session {
     #[inline]
     pub fn put_back(&mut self, submission: Submission) {
         self.head = Some(submission);
+    }
+
+    /// Goes by other rights from now on.
+    pub fn set_rights(&mut self, rights: Rights) {
+        // The head is held and not charged yet.
+        let open = self.port.held().saturating_sub(u32::from(self.waits()));
+        self.charges.set_limit(rights.in_flight, open);
+        self.routes = rights.routes;
+        self.tenant = rights.tenant;
     }
 
     /// Whether the head waits for room among those on their way.

@@ -14,11 +14,25 @@ pub(crate) fn get(gateway: &Gateway, path: &str) -> (u16, String) {
     ask(stream, path)
 }
 
-/// The same, on a connection to an admin server.
-pub(crate) fn ask(mut stream: impl Read + Write, path: &str) -> (u16, String) {
+/// Makes the gateway read its configuration again; the status and the answer.
+pub(crate) fn reload(gateway: &Gateway) -> (u16, serde_json::Value) {
+    let socket = gateway.socket.with_file_name("admin.sock");
+    let stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let (status, body) = say(stream, "POST", "/reload");
+    (status, serde_json::from_str(&body).expect(&body))
+}
+
+/// The same as [`get`], on a connection to an admin server.
+pub(crate) fn ask(stream: impl Read + Write, path: &str) -> (u16, String) {
+    say(stream, "GET", path)
+}
+
+/// The same with another method.
+pub(crate) fn say(mut stream: impl Read + Write, method: &str, path: &str) -> (u16, String) {
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
     )
     .unwrap();
     let mut answer = String::new();

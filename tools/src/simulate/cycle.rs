@@ -86,7 +86,7 @@ impl Room {
                 Sent::Drain if self.model.phase == Phase::Serving => {
                     self.model.phase = Phase::Draining;
                 }
-                Sent::Drain => {}
+                Sent::Drain | Sent::Reload => {}
                 Sent::Stop => {
                     self.model.phase = Phase::Finished;
                     for token in scene.ledger.due(self.number, None) {
@@ -251,6 +251,7 @@ impl Room {
                         guest.stage = Stage::Ended;
                     }
                 }
+                Notice::Reloaded { .. } => {}
                 Notice::Drained { .. } => {
                     let open = scene.ledger.in_flight(self.number);
                     let is_due = self.model.phase == Phase::Draining && open == 0;

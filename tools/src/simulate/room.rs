@@ -37,6 +37,7 @@ pub(crate) enum Phase {
 pub(crate) enum Sent {
     Attach(u32),
     Detach(u32, EndReason),
+    Reload,
     Drain,
     Stop,
 }
@@ -162,6 +163,7 @@ impl Room {
             let sent = match &mail {
                 Mail::Attach(new) => Sent::Attach(new.id),
                 Mail::Detach { session, reason } => Sent::Detach(*session, *reason),
+                Mail::Reload(_) => Sent::Reload,
                 Mail::Drain => Sent::Drain,
                 Mail::Stop => Sent::Stop,
             };

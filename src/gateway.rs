@@ -16,6 +16,7 @@ use crate::control::{
     raise_descriptors,
 };
 use crate::health::{NatsHealth, StopSignal};
+use crate::log_level::LogLevel;
 use crate::metrics::{
     control::ControlMetrics, export::Sources, log::LogMetrics, nats::NatsMetrics,
     worker::WorkerMetrics,
@@ -45,14 +46,15 @@ pub enum GatewayError {
     Os(#[from] io::Error),
 }
 
-/// Runs the gateway until a signal ends it. `log` counts the lines that were not written; `serving`
-/// is called once clients can attach.
+/// Runs the gateway until a signal ends it. `log` counts the lines that were not written, `level`
+/// changes what is logged; `serving` is called once clients can attach.
 ///
 /// # Errors
 /// [`GatewayError`] when it cannot start.
 pub fn run(
     config: Config,
     log: Arc<LogMetrics>,
+    level: LogLevel,
     serving: impl FnOnce(),
 ) -> Result<Ended, GatewayError> {
     let control = &config.control;
@@ -150,6 +152,7 @@ pub fn run(
         workers,
         bell,
         report: Arc::new(Report::new(sources, health)),
+        level,
     };
     let ended = control::run(server, serving)?;
     if ended == Ended::AtOnce {

@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod gateway;
 pub mod health;
+pub mod log_level;
 pub mod metrics;
 pub mod nats;
 pub mod placement;

@@ -11,8 +11,10 @@ use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::log_level::LogLevel;
 use crate::metrics::Counter;
 use crate::metrics::log::LogMetrics;
 use crate::nats::witness;
@@ -45,11 +47,21 @@ fn shows_no_contents(line: &Metadata<'_>) -> bool {
     *line.level() != Level::TRACE || !line.target().starts_with("async_nats")
 }
 
-/// Begins to write log lines. They are written until the guard is dropped.
+/// The log, once it has begun.
+pub(super) struct Log {
+    /// Lines are written until this is dropped.
+    pub(super) guard: WorkerGuard,
+    /// Counts the lines that were not written.
+    pub(super) metrics: Arc<LogMetrics>,
+    /// Changes what is logged.
+    pub(super) level: LogLevel,
+}
+
+/// Begins to write log lines.
 ///
 /// # Errors
 /// When the filter is not one, or something else in this process has begun to log.
-pub(super) fn start(settings: &LogSettings) -> io::Result<(WorkerGuard, Arc<LogMetrics>)> {
+pub(super) fn start(settings: &LogSettings) -> io::Result<Log> {
     let failed = Arc::new(Counter::default());
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
@@ -60,9 +72,9 @@ pub(super) fn start(settings: &LogSettings) -> io::Result<(WorkerGuard, Arc<LogM
         });
     let dropped = writer.error_counter();
     let dropped = move || u64::try_from(dropped.dropped_lines()).unwrap_or(u64::MAX);
-    let filter = EnvFilter::try_new(&settings.filter)
-        .map_err(io::Error::other)?
-        .and(filter_fn(shows_no_contents));
+    let filter = EnvFilter::try_new(&settings.filter).map_err(io::Error::other)?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let filter = filter.and(filter_fn(shows_no_contents));
     let lines = fmt::layer()
         .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
@@ -74,5 +86,9 @@ pub(super) fn start(settings: &LogSettings) -> io::Result<(WorkerGuard, Arc<LogM
         LogFormat::Json => registry.with(lines.json().with_filter(filter)).try_init(),
     };
     begun.map_err(io::Error::other)?;
-    Ok((guard, Arc::new(LogMetrics::new(failed, dropped))))
+    Ok(Log {
+        guard,
+        metrics: Arc::new(LogMetrics::new(failed, dropped)),
+        level: LogLevel::new(handle),
+    })
 }

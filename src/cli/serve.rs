@@ -19,7 +19,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
             return Exit::from(&error).into();
         }
     };
-    let (_log, lines) = match log::start(&config.log) {
+    let log = match log::start(&config.log) {
         Ok(begun) => begun,
         Err(error) => {
             complain(&error);
@@ -31,7 +31,8 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     let serving = || {
         let _unread = print_line(format_args!("ipc-gateway: serving {}", socket.display()));
     };
-    match gateway::run(config, lines, serving) {
+    let _writing = log.guard;
+    match gateway::run(config, log.metrics, log.level, serving) {
         Ok(_) => Exit::Ok.into(),
         Err(error) => {
             complain(&error);

@@ -21,6 +21,7 @@ use super::manager::Manager;
 use super::report::{Pulse, Report};
 use super::room::Room;
 use crate::clock::{Clock as _, System};
+use crate::log_level::LogLevel;
 use crate::route::Route;
 use crate::settings::ControlSettings;
 use crate::worker::mailbox::Post;
@@ -58,6 +59,8 @@ pub struct Server {
     pub bell: Bell,
     /// What the admin server shows.
     pub report: Arc<Report>,
+    /// Changes what is logged.
+    pub level: LogLevel,
 }
 
 /// How the control room ended.
@@ -90,6 +93,8 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
         workers,
         bell,
         report,
+        // For whoever reads the configuration again.
+        level: _,
     } = server;
     let drain_timeout = settings.drain_timeout;
     let room = Room::new(settings, routes, workers, Arc::clone(&report));

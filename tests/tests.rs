@@ -13,6 +13,7 @@
 //! | `contract` | the rules of a decide request: Router and builder refuse the same |
 //! | `protocol` | `docs/PROTOCOL.md`: its numbers are the code's, and a client written from it works |
 //! | `control` | ends, quotas, readiness, counters, clients that say nothing |
+//! | `metrics` | `/metrics` against `docs/OPERATIONS.md`, in both formats |
 //! | `operations` | the admin server, the log, the service manager |
 //! | `bench` | `ipc-gateway bench`: what it reports, and how it ends |
 //! | `compare` | `compare`: each contender answers, and every figure is there |
@@ -33,6 +34,7 @@ mod exit_codes;
 mod faults;
 mod jetstream;
 mod load;
+mod metrics;
 mod operations;
 mod protocol;
 mod serve;

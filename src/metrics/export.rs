@@ -473,10 +473,10 @@ mod tests {
                     .split(['`', '{'])
                     .next()?;
                 let kind = cells.next()?;
-                let name = if kind == "counter" {
-                    name.strip_suffix("_total")?
-                } else {
-                    name
+                let name = match kind {
+                    "counter" => name.strip_suffix("_total")?,
+                    "info" => name.strip_suffix("_info")?,
+                    _ => name,
                 };
                 Some((name, kind))
             })

@@ -15,4 +15,5 @@ pub mod placement;
 pub mod route;
 pub mod router_contract;
 pub mod settings;
+pub mod throttle;
 pub mod worker;

@@ -14,6 +14,7 @@
 //! | `protocol` | `docs/PROTOCOL.md`: its numbers are the code's, and a client written from it works |
 //! | `control` | ends, quotas, readiness, counters, clients that say nothing |
 //! | `alerts` | the rules and the dashboard of `deploy/`, with the real Prometheus |
+//! | `logs` | how log lines look, what is never in them |
 //! | `metrics` | `/metrics` against `docs/OPERATIONS.md`, in both formats |
 //! | `operations` | the admin server, the log, the service manager |
 //! | `bench` | `ipc-gateway bench`: what it reports, and how it ends |
@@ -36,6 +37,7 @@ mod exit_codes;
 mod faults;
 mod jetstream;
 mod load;
+mod logs;
 mod metrics;
 mod operations;
 mod protocol;

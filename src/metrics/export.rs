@@ -285,8 +285,11 @@ impl Sources {
         )?;
         out.counter(
             "log_suppressed",
-            "Log lines about clients left out because there were too many",
-            control.log_suppressed.get(),
+            "Log lines left out because there were too many from one site or about one user",
+            control
+                .log_suppressed
+                .get()
+                .saturating_add(self.log.suppressed.get()),
         )?;
         out.counter(
             "log_dropped",

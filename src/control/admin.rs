@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use hyper::server::conn::http1;
@@ -180,10 +180,27 @@ fn verdict(state: Result<(), String>) -> Response {
     }
 }
 
-async fn metrics(State(report): State<Arc<Report>>) -> Response {
-    const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match report.metrics() {
-        Ok(text) => ([(header::CONTENT_TYPE, FORMAT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+/// Text, or protobuf for a scraper that asks for it, as Prometheus does when it takes native
+/// histograms. One that names both in `Accept` prefers protobuf.
+async fn metrics(State(report): State<Arc<Report>>, headers: HeaderMap) -> Response {
+    const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    const PROTOBUF: &str = "application/vnd.google.protobuf; \
+                            proto=io.prometheus.client.MetricFamily; encoding=delimited";
+    let asked = headers.get_all(header::ACCEPT).iter();
+    let mut asked = asked.filter_map(|value| value.to_str().ok());
+    let is_protobuf = asked.any(|types| {
+        types.contains("application/vnd.google.protobuf")
+            && types.contains("proto=io.prometheus.client.MetricFamily")
+    });
+    let failed = |error: String| (StatusCode::INTERNAL_SERVER_ERROR, error).into_response();
+    if is_protobuf {
+        return match report.counters().protobuf() {
+            Ok(bytes) => ([(header::CONTENT_TYPE, PROTOBUF)], bytes).into_response(),
+            Err(error) => failed(error.to_string()),
+        };
+    }
+    match report.counters().text() {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
+        Err(error) => failed(error.to_string()),
     }
 }

@@ -13,7 +13,6 @@
 //! | `room` | the sessions |
 //! | `returns` | memory on its way back from sessions that have ended |
 //! | `limits` | the limit on open descriptors |
-//! | `throttle` | fewer log lines about clients that make many |
 //! | `server` | the loop: notices of the workers, signals, the threads' pulse |
 //! | `reload` | the configuration, read again: what is asked and what is answered |
 //! | `reloading` | those who ask for it |
@@ -38,7 +37,6 @@ mod room;
 mod server;
 mod socket_file;
 mod start_error;
-mod throttle;
 mod waiting;
 
 pub use admin::AdminListener;

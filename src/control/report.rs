@@ -1,7 +1,6 @@
 //! What the gateway says of itself: alive, ready, its counters, its sessions.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -93,18 +92,13 @@ impl Report {
         self.state().sessions.values().cloned().collect()
     }
 
-    /// The counters as text.
-    ///
-    /// # Errors
-    /// As [`Sources::text`].
-    pub(super) fn metrics(&self) -> Result<String, fmt::Error> {
+    /// What the counters are read from, with the routes of now.
+    pub(super) fn counters(&self) -> Sources {
         let routes = self.state().routes.clone();
+        let sources = self.sources.clone();
         match routes {
-            None => self.sources.text(),
-            Some(routes) => {
-                let sources = self.sources.clone();
-                Sources { routes, ..sources }.text()
-            }
+            None => sources,
+            Some(routes) => Sources { routes, ..sources },
         }
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipc_ringbuf::error::{EndReason, PeerMisbehaved};
 use ipc_ringbuf::handshake::{Refusal, farewell};
@@ -18,12 +19,12 @@ use super::reload::Fresh;
 use super::report::{Report, Row};
 use super::returns::Returns;
 use super::server::WorkerHandle;
-use super::throttle::Throttle;
 use super::waiting::Waiting;
 use crate::clock::{Clock as _, System};
 use crate::metrics::control::Resource;
 use crate::route::Route;
 use crate::settings::ControlSettings;
+use crate::throttle::Throttle;
 use crate::worker::charges::UserLoad;
 use crate::worker::mailbox::{Mail, Notice, Reload};
 
@@ -39,6 +40,11 @@ struct Live {
     watchers: Vec<JoinHandle<()>>,
 }
 
+/// Lines of one kind about one user that may come at once.
+const LINES: u32 = 20;
+/// Time in which one more is allowed.
+const LINES_REFILL: Duration = Duration::from_millis(200);
+
 pub(super) struct Room {
     pub(super) settings: ControlSettings,
     pub(super) report: Arc<Report>,
@@ -51,7 +57,8 @@ pub(super) struct Room {
     unsent: VecDeque<(usize, Mail)>,
     /// Told when the first of them comes.
     behind: Rc<Notify>,
-    throttle: Throttle,
+    /// Fewer log lines about a user who makes many, for each kind of line.
+    throttle: Throttle<(&'static str, u32)>,
     rates: AttachRates,
     next_id: u32,
     draining: bool,
@@ -89,7 +96,7 @@ impl Room {
             waiting: Waiting::default(),
             unsent: VecDeque::new(),
             behind: Rc::default(),
-            throttle: Throttle::default(),
+            throttle: Throttle::new(LINES, LINES_REFILL),
             rates: AttachRates::default(),
             next_id: 1,
             draining: false,
@@ -121,7 +128,7 @@ impl Room {
 
     /// Whether a line of this kind about this user may be logged; counts it if not.
     pub(super) fn may_log(&mut self, kind: &'static str, uid: u32) -> bool {
-        let allowed = self.throttle.allows(kind, uid, System.now());
+        let allowed = self.throttle.allows((kind, uid), System.now());
         if !allowed {
             self.report.sources.control.log_suppressed.increment();
         }

@@ -18,6 +18,7 @@ pub(crate) mod lines;
 pub(crate) mod openmetrics;
 pub(crate) mod polite;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod router;

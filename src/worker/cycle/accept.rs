@@ -174,6 +174,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                         route: sqe.route,
                         session: session.id,
                         idempotent: sqe.idempotent,
+                        accepted: now,
                         deadline: entry.deadline,
                         body,
                         header_len: sqe.header_len,

@@ -2,6 +2,7 @@
 //! the NATS runtime, NATS on its own.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,8 +13,7 @@ use crate::bridge::{self, Admissions, Duty, Upstream, UpstreamEnd};
 use crate::clock::System;
 use crate::config::Config;
 use crate::control::{
-    self, AdminListener, Ended, Listener, Report, Server, StartError, WorkerHandle,
-    raise_descriptors,
+    self, Ended, Inherited, Report, Server, StartError, WorkerHandle, raise_descriptors,
 };
 use crate::health::{NatsHealth, StopSignal};
 use crate::metrics::{
@@ -46,18 +46,17 @@ pub enum GatewayError {
 }
 
 /// Runs the gateway until a signal ends it. `log` counts the lines that were not written; `serving`
-/// is called once clients can attach.
+/// is called with the socket's path once clients can attach.
 ///
 /// # Errors
 /// [`GatewayError`] when it cannot start.
 pub fn run(
-    config: Config,
+    mut config: Config,
     log: Arc<LogMetrics>,
-    serving: impl FnOnce(),
+    serving: impl FnOnce(&Path),
 ) -> Result<Ended, GatewayError> {
+    let (listener, admin) = Inherited::take()?.listen(&mut config.control)?;
     let control = &config.control;
-    let listener = Listener::bind(&control.socket, control.socket_mode)?;
-    let admin = AdminListener::bind(&control.admin, control.admin_mode)?;
     raise_descriptors(control.max_sessions);
     if config.upstream == UpstreamKind::Nats
         && let Some(url) = config.nats.unprotected()
@@ -150,8 +149,10 @@ pub fn run(
         workers,
         bell,
         report: Arc::new(Report::new(sources, health)),
+        nats: stop.clone(),
     };
-    let ended = control::run(server, serving)?;
+    let socket = server.settings.socket.clone();
+    let ended = control::run(server, || serving(&socket))?;
     if ended == Ended::AtOnce {
         return Ok(ended);
     }

@@ -15,6 +15,7 @@
 //! | `control` | ends, quotas, readiness, counters, clients that say nothing |
 //! | `operations` | the admin server, the log, the service manager |
 //! | `bench` | `ipc-gateway bench`: what it reports, and how it ends |
+//! | `upgrade` | socket activation, the watchdog, restarts and upgrades under load, the units of `deploy/` |
 //! | `compare` | `compare`: each contender answers, and every figure is there |
 #![expect(
     clippy::unwrap_used,
@@ -37,3 +38,4 @@ mod operations;
 mod protocol;
 mod serve;
 mod support;
+mod upgrade;

@@ -1,5 +1,6 @@
 //! `ipc-gateway serve`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::args::ServeArgs;
@@ -26,9 +27,8 @@ pub fn run(args: &ServeArgs) -> ExitCode {
             return Exit::OsError.into();
         }
     };
-    let socket = config.control.socket.clone();
     // Whoever started the gateway may have stopped reading; that is no reason not to serve.
-    let serving = || {
+    let serving = |socket: &Path| {
         let _unread = print_line(format_args!("ipc-gateway: serving {}", socket.display()));
     };
     match gateway::run(config, lines, serving) {

@@ -5,6 +5,7 @@
 //! stuck worker nor a stuck NATS side can silence it.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +81,14 @@ impl AdminListener {
                     _file: Some(file),
                 })
             }
+        }
+    }
+
+    /// A Unix socket that listens already and that the service manager keeps.
+    pub(super) fn kept_by_manager(socket: OwnedFd) -> Self {
+        Self {
+            socket: Socket::Unix(socket.into()),
+            _file: None,
         }
     }
 

@@ -182,9 +182,7 @@ async fn hello_comes(
             }
             _ => Err(refusal(EndReason::Protocol, "no hello in time")),
         },
-        () = evicted.notified() => {
-            Err(refusal(EndReason::Overloaded, "too many clients wait without saying hello"))
-        }
+        () = evicted.notified() => Err(room.borrow().eviction()),
     };
     room.borrow_mut().no_longer_waits(&evicted);
     result

@@ -8,11 +8,12 @@ use nix::sys::socket::SockType;
 use super::socket_file::SocketFile;
 use super::start_error::StartError;
 
-/// A bound socket; its file is removed when this is dropped.
+/// A bound socket. Its file is removed when this is dropped, unless somebody else has bound it.
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: OwnedFd,
-    _file: SocketFile,
+    /// None when the service manager keeps the socket.
+    file: Option<SocketFile>,
 }
 
 impl Listener {
@@ -24,7 +25,17 @@ impl Listener {
         let (socket, file) = SocketFile::listen(path, SockType::SeqPacket, mode, "--socket")?;
         Ok(Self {
             socket,
-            _file: file,
+            file: Some(file),
         })
+    }
+
+    /// A socket that listens already and outlives this gateway.
+    pub(super) const fn kept_by_manager(socket: OwnedFd) -> Self {
+        Self { socket, file: None }
+    }
+
+    /// Whether it goes on listening when this gateway ends: who connects then waits for the next.
+    pub(super) const fn outlives(&self) -> bool {
+        self.file.is_none()
     }
 }

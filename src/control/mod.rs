@@ -6,6 +6,7 @@
 //! | `socket_file` | the file of a Unix socket: lock, stale file, mode |
 //! | `start_error` | why the gateway cannot listen |
 //! | `listener` | the socket that clients attach to |
+//! | `inherited` | sockets that the service manager has made |
 //! | `greet` | clients that come |
 //! | `waiting` | clients that have not said hello |
 //! | `attach` | from a hello to a session |
@@ -24,6 +25,7 @@ mod admin;
 mod attach;
 mod attach_rate;
 mod greet;
+mod inherited;
 mod interrupt;
 mod limits;
 mod listener;
@@ -38,6 +40,7 @@ mod throttle;
 mod waiting;
 
 pub use admin::AdminListener;
+pub use inherited::Inherited;
 pub use interrupt::Interrupts;
 pub use limits::raise_descriptors;
 pub use listener::Listener;

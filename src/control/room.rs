@@ -131,8 +131,7 @@ impl Room {
         client: &OwnedFd,
     ) -> Result<u32, Refusal> {
         if self.draining {
-            let reason = EndReason::Draining;
-            return Err(refusal(reason, "the gateway is shutting down"));
+            return Err(Self::shutting_down());
         }
         let (name, layout) = attach::check(hello, &self.settings)?;
         let id = self.free_id();
@@ -200,6 +199,19 @@ impl Room {
         Ok(id)
     }
 
+    /// Why a client that has not said hello has to go.
+    pub(super) fn eviction(&self) -> Refusal {
+        if self.draining {
+            return Self::shutting_down();
+        }
+        let detail = "too many clients wait without saying hello";
+        refusal(EndReason::Overloaded, detail)
+    }
+
+    fn shutting_down() -> Refusal {
+        refusal(EndReason::Draining, "the gateway is shutting down")
+    }
+
     /// What the requests of this user are counted in. None are in flight when it has no session.
     fn load_of(&self, uid: u32) -> Arc<UserLoad> {
         let mut mine = self.live.values().filter(|live| live.uid == uid);
@@ -240,8 +252,16 @@ impl Room {
     /// Tells the workers to accept nothing more and to finish what they have.
     pub(super) fn drain(&mut self) {
         self.draining = true;
+        self.waiting.evict_all();
         self.report.drain();
         self.tell_all(|| Mail::Drain);
+    }
+
+    /// Wakes every worker, to see whether it moves.
+    pub(super) fn wake_workers(&self) {
+        for worker in &self.workers {
+            worker.post.wake();
+        }
     }
 
     pub(super) fn stop(&mut self) {

@@ -21,6 +21,7 @@ use super::manager::Manager;
 use super::report::{Pulse, Report};
 use super::room::Room;
 use crate::clock::{Clock as _, System};
+use crate::health::StopSignal;
 use crate::route::Route;
 use crate::settings::ControlSettings;
 use crate::worker::mailbox::Post;
@@ -58,6 +59,8 @@ pub struct Server {
     pub bell: Bell,
     /// What the admin server shows.
     pub report: Arc<Report>,
+    /// Wakes the NATS thread, if there is one.
+    pub nats: StopSignal,
 }
 
 /// How the control room ended.
@@ -90,15 +93,22 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
         workers,
         bell,
         report,
+        nats,
     } = server;
     let drain_timeout = settings.drain_timeout;
     let room = Room::new(settings, routes, workers, Arc::clone(&report));
     let room = Rc::new(RefCell::new(room));
     let mut signals = Signals::new()?;
     let notices = Notices::new(bell)?;
+    let outlives = listener.outlives();
     let accepting = tokio::task::spawn_local(accept(Rc::clone(&room), listener));
     let manager = Rc::new(Manager::default());
-    let watching = tokio::task::spawn_local(watch(Arc::clone(&report), Rc::clone(&manager)));
+    let watching = tokio::task::spawn_local(watch(
+        Arc::clone(&report),
+        Rc::clone(&manager),
+        Rc::clone(&room),
+        nats,
+    ));
     let sending = tokio::task::spawn_local(resend(Rc::clone(&room)));
     let answering = tokio::task::spawn_local(admin.serve(report));
     serving();
@@ -114,6 +124,11 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
                 manager.tell(&NotifyState::Stopping);
                 tracing::info!(timeout = ?drain_timeout, "draining: a second signal ends at once");
                 deadline = Some(Instant::now() + drain_timeout);
+                // Whoever connects now waits for the next gateway; without one to come they are
+                // better told.
+                if outlives {
+                    accepting.abort();
+                }
                 room.borrow_mut().drain();
             }
             () = until(deadline) => {
@@ -190,7 +205,15 @@ async fn until(deadline: Option<Instant>) {
 }
 
 /// Looks whether the threads advance, and feeds the service manager's watchdog while they do.
-async fn watch(report: Arc<Report>, manager: Rc<Manager>) {
+///
+/// For the watchdog every thread is woken once a period and must have moved at the next look, so
+/// that one which is stuck while it seems to sleep is seen too.
+async fn watch(
+    report: Arc<Report>,
+    manager: Rc<Manager>,
+    room: Rc<RefCell<Room>>,
+    nats: StopSignal,
+) {
     let watchdog = sd_notify::watchdog_enabled();
     let period = watchdog.map_or(PULSE, |limit| PULSE.min(limit / 2));
     let mut ticks = interval(period.max(Duration::from_millis(1)));
@@ -199,10 +222,14 @@ async fn watch(report: Arc<Report>, manager: Rc<Manager>) {
     let mut was_live = true;
     loop {
         ticks.tick().await;
-        pulse.look(&report, System.now());
+        let all_moved = pulse.look(&report, System.now());
         let live = report.live();
-        if watchdog.is_some() && live.is_ok() {
-            manager.tell(&NotifyState::Watchdog);
+        if watchdog.is_some() {
+            if all_moved && live.is_ok() {
+                manager.tell(&NotifyState::Watchdog);
+            }
+            room.borrow().wake_workers();
+            nats.wake();
         }
         match &live {
             Err(reason) if was_live => tracing::error!(reason, "not alive"),

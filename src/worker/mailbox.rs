@@ -136,6 +136,11 @@ impl Post {
         sent
     }
 
+    /// Wakes the worker, to show that it moves.
+    pub fn wake(&self) {
+        self.ringer.ring();
+    }
+
     /// Whether one more mail can be sent now.
     #[must_use]
     pub fn has_room(&self) -> bool {

@@ -226,8 +226,8 @@ impl fmt::Display for AttachError {
                  or install client and gateway of the same release"
             ),
             Self::Ended => f.write_str(
-                "the connection was closed without an answer: the gateway has just ended, or this \
-                 is no gateway's socket",
+                "not an ipc-gateway, or one that has just ended: the connection was closed without \
+                 an answer: name the socket of one, or try again",
             ),
             Self::Timeout => f.write_str(
                 "the gateway did not answer in time: it is stopped or overloaded, see its log",

@@ -230,20 +230,24 @@ impl Attachment {
     pub(super) fn attach(&self) -> Result<Session, AttachError> {
         let end = sys::monotonic_ns().saturating_add(nanos(self.timeout));
         let mut tries = 0;
+        let mut ending = None;
         loop {
             let left = end.saturating_sub(sys::monotonic_ns());
             let bound = Duration::from_nanos(left).max(LEAST_BOUND);
             match Session::attach(&self.path, &self.hello, self.trusted, bound) {
+                Ok(session) => return Ok(session),
                 Err(error) if error.is_ending() => {
-                    let pause = backoff(tries);
-                    if sys::monotonic_ns().saturating_add(pause) >= end {
-                        return Err(error);
-                    }
-                    tries += 1;
-                    sys::pause(Duration::from_nanos(pause));
+                    ending.get_or_insert(error);
                 }
-                result => return result,
+                // That the first one has ended meanwhile is no news.
+                Err(error) => return Err(ending.unwrap_or(error)),
             }
+            let pause = backoff(tries);
+            if sys::monotonic_ns().saturating_add(pause) >= end {
+                return Err(ending.unwrap_or(AttachError::Timeout));
+            }
+            tries += 1;
+            sys::pause(Duration::from_nanos(pause));
         }
     }
 

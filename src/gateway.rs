@@ -55,7 +55,7 @@ pub fn run(
     log: Arc<LogMetrics>,
     serving: impl FnOnce(&Path),
 ) -> Result<Ended, GatewayError> {
-    let (listener, admin) = Inherited::take()?.listen(&mut config.control)?;
+    let (listener, admin, heir) = Inherited::take()?.listen(&mut config.control)?;
     let control = &config.control;
     raise_descriptors(control.max_sessions);
     if config.upstream == UpstreamKind::Nats
@@ -150,10 +150,11 @@ pub fn run(
         bell,
         report: Arc::new(Report::new(sources, health)),
         nats: stop.clone(),
+        heir,
     };
     let socket = server.settings.socket.clone();
     let ended = control::run(server, || serving(&socket))?;
-    if ended == Ended::AtOnce {
+    if matches!(ended, Ended::AtOnce) {
         return Ok(ended);
     }
     end(threads, &stop, nats.map(|nats| nats.thread))?;

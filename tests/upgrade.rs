@@ -16,6 +16,7 @@ use crate::support::router::Router;
 use crate::support::server::Server;
 use crate::support::{SOON, decide, meanwhile};
 
+mod succession;
 mod units;
 mod watchdog;
 

@@ -8,6 +8,7 @@ use super::exit::Exit;
 use super::log;
 use super::output::{complain, print_line};
 use crate::config::Config;
+use crate::control::Ended;
 use crate::gateway::{self, GatewayError};
 
 /// Runs the gateway until a signal ends it.
@@ -20,7 +21,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
             return Exit::from(&error).into();
         }
     };
-    let (_log, lines) = match log::start(&config.log) {
+    let (log, lines) = match log::start(&config.log) {
         Ok(begun) => begun,
         Err(error) => {
             complain(&error);
@@ -32,6 +33,12 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         let _unread = print_line(format_args!("ipc-gateway: serving {}", socket.display()));
     };
     match gateway::run(config, lines, serving) {
+        Ok(Ended::Succeeded(handover, program)) => {
+            // What waits to be written would be lost.
+            drop(log);
+            complain(&handover.exec(&program));
+            Exit::OsError.into()
+        }
         Ok(_) => Exit::Ok.into(),
         Err(error) => {
             complain(&error);

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::handover::{HandOver, Place};
 use super::report::Report;
 use super::socket_file::SocketFile;
 use super::start_error::StartError;
@@ -42,7 +44,7 @@ const FLAG: &str = "--admin";
 #[derive(Debug)]
 pub struct AdminListener {
     socket: Socket,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
@@ -66,7 +68,7 @@ impl AdminListener {
                 bound
                     .map(|socket| Self {
                         socket: Socket::Tcp(socket),
-                        _file: None,
+                        file: None,
                     })
                     .map_err(|source| StartError::Os {
                         address: at.to_string(),
@@ -78,25 +80,36 @@ impl AdminListener {
                 let (socket, file) = SocketFile::listen(path, SockType::Stream, mode, FLAG)?;
                 Ok(Self {
                     socket: Socket::Unix(socket.into()),
-                    _file: Some(file),
+                    file: Some(file),
                 })
             }
         }
     }
 
-    /// A Unix socket that listens already and that the service manager keeps.
-    pub(super) fn kept_by_manager(socket: OwnedFd) -> Self {
+    /// A Unix socket that listens already. Without a file it outlives this gateway.
+    pub(super) fn resume(socket: OwnedFd, file: Option<SocketFile>) -> Self {
         Self {
             socket: Socket::Unix(socket.into()),
-            _file: None,
+            file,
         }
+    }
+
+    /// Leaves the socket to another gateway, if it is a Unix socket.
+    pub(super) fn release(self, to: &mut HandOver) -> Option<Place> {
+        let Socket::Unix(socket) = self.socket else {
+            return None;
+        };
+        let socket = to.add(socket.into());
+        let file = self.file.and_then(SocketFile::release);
+        let file = file.map(|(path, lock)| (path, to.add(lock)));
+        Some(Place { socket, file })
     }
 
     /// Serves until the task is dropped.
     ///
     /// # Errors
     /// The operating system's, when the socket cannot be watched.
-    pub(super) async fn serve(self, report: Arc<Report>) -> io::Result<()> {
+    pub(super) async fn serve(self: Rc<Self>, report: Arc<Report>) -> io::Result<()> {
         let router = router(report);
         let free = Arc::new(Semaphore::new(CONNECTIONS));
         match &self.socket {

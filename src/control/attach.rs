@@ -1,13 +1,13 @@
 //! From a hello to a session: limits, rights, the region, the worker, the welcome.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use ipc_ringbuf::error::EndReason;
 use ipc_ringbuf::handshake::{Hello, PacketError, Refusal, RouteInfo, Welcome};
 use ipc_ringbuf::layout::{Layout, WIRE_VERSION};
-use ipc_ringbuf::port::Port;
+use ipc_ringbuf::port::{Cursors, Port};
 use ipc_ringbuf::region::Region;
 use ipc_ringbuf::sys;
 
@@ -53,6 +53,7 @@ impl Peer {
 #[derive(Debug)]
 pub(super) struct Made {
     pub(super) memfd: OwnedFd,
+    pub(super) eventfd: OwnedFd,
     pub(super) bytes: u64,
 }
 
@@ -170,6 +171,70 @@ fn allowed(routes: &[Route], peer: &Peer, policy: Option<&Policy>) -> Arc<[bool]
         .collect()
 }
 
+/// What another gateway has left of a session.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) memfd: OwnedFd,
+    pub(super) eventfd: OwnedFd,
+    pub(super) layout: Layout,
+    pub(super) cursors: Cursors,
+}
+
+/// Gives a session to the worker that another gateway has left: everything is looked at as if a
+/// stranger had sent it.
+///
+/// # Errors
+/// A refusal when something is not what it must be, or there is no room.
+pub(super) fn adopt(
+    id: u32,
+    left: Left,
+    (peer, policy, charges): (&Peer, Option<&Policy>, Charges),
+    socket: &OwnedFd,
+    worker: &WorkerHandle,
+    routes: &[Route],
+) -> Result<Made, Refusal> {
+    let full = |error: io::Error| refuse(EndReason::Overloaded, error.to_string());
+    let corrupt = |what: &str| refuse(EndReason::RingCorrupt, what);
+    let Left {
+        memfd,
+        eventfd,
+        layout,
+        cursors,
+    } = left;
+    sys::check_sealed(memfd.as_fd()).map_err(|_| corrupt("its memory is not sealed"))?;
+    if !is_eventfd(&eventfd) {
+        return Err(corrupt("its bell is none"));
+    }
+    let region = Region::map(memfd.as_fd(), layout).map_err(full)?;
+    let resumed = Port::resume(region, socket.try_clone().map_err(full)?, cursors);
+    let (port, carried) = resumed.ok_or_else(|| corrupt("its cursors do not fit its rings"))?;
+    let session = NewSession {
+        id,
+        port,
+        carried,
+        eventfd: eventfd.try_clone().map_err(full)?,
+        routes: allowed(routes, peer, policy),
+        tenant: policy
+            .and_then(|rule| rule.tenant.as_deref())
+            .map(Arc::from),
+        charges,
+    };
+    let sent = worker.post.send(Mail::Attach(Box::new(session)));
+    sent.map_err(|_| refuse(EndReason::Overloaded, "the worker is behind"))?;
+    Ok(Made {
+        memfd,
+        eventfd,
+        bytes: layout.region_bytes(),
+    })
+}
+
+/// Whether a descriptor is an eventfd: anything else could make the worker's epoll do strange
+/// things.
+fn is_eventfd(fd: &OwnedFd) -> bool {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    link.is_ok_and(|link| link.as_os_str() == "anon_inode:[eventfd]")
+}
+
 /// Makes the region, gives it to the worker and welcomes the client.
 ///
 /// # Errors
@@ -216,6 +281,7 @@ pub(super) fn make(
     let session = NewSession {
         id,
         port: Port::new(region, socket.try_clone().map_err(full)?),
+        carried: None,
         eventfd: eventfd.try_clone().map_err(full)?,
         routes: allowed(routes, peer, policy),
         tenant: policy
@@ -231,5 +297,9 @@ pub(super) fn make(
     .map_err(full)?;
     let sent = worker.post.send(Mail::Attach(Box::new(session)));
     sent.map_err(|_| refuse(EndReason::Overloaded, "the worker is behind"))?;
-    Ok(Made { memfd, bytes })
+    Ok(Made {
+        memfd,
+        eventfd,
+        bytes,
+    })
 }

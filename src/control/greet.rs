@@ -7,13 +7,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ipc_ringbuf::error::EndReason;
-use ipc_ringbuf::handshake::{HELLO_BYTES, Refusal};
+use ipc_ringbuf::handshake::{HELLO_BYTES, Refusal, farewell};
 use ipc_ringbuf::sys;
 use nix::errno::Errno;
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::socket::{SockType, getsockopt, sockopt};
 use tokio::io::unix::AsyncFd;
 
 use super::attach::{self, Peer};
+use super::handover::{Heritage, Record};
 use super::limits;
 use super::listener::Listener;
 use super::room::{Room, refusal};
@@ -25,7 +26,7 @@ const ANYBODY: u32 = u32::MAX;
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// Accepts clients until the task is dropped.
-pub(super) async fn accept(room: Rc<RefCell<Room>>, listener: Listener) {
+pub(super) async fn accept(room: Rc<RefCell<Room>>, listener: Rc<Listener>) {
     let Ok(watched) = listener.socket.try_clone().and_then(sys::watch_readable) else {
         return;
     };
@@ -106,16 +107,79 @@ async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: &Peer) -> Res
     }
     let bytes = hello.ok_or_else(|| refusal(EndReason::Protocol, "no hello"))?;
     let hello = packet.get(..bytes).unwrap_or_default();
-    let pidfd = match getsockopt(client, sockopt::PeerPidfd) {
-        // It was let in when there were enough, but others may have been faster since.
-        Ok(pidfd) if limits::is_scarce(pidfd.as_fd()) => return Err(scarce()),
-        Ok(pidfd) => Some(pidfd),
-        // Before Linux 6.5 only the socket tells.
-        Err(Errno::ENOPROTOOPT) => None,
-        Err(error) => return Err(os(error.into())),
-    };
+    let pidfd = pidfd(client)?;
     let id = room.borrow_mut().attach(hello, peer, client)?;
-    // From here on anything that is readable ends the session: bytes are not of the protocol.
+    watch(room, id, watched, pidfd);
+    Ok(())
+}
+
+/// Takes over the sessions that another gateway has left. Those that cannot be are ended.
+pub(super) fn take_over(room: &Rc<RefCell<Room>>, mut heritage: Heritage) {
+    let state = core::mem::take(&mut heritage.state);
+    if state.sessions.is_empty() {
+        return;
+    }
+    if !room.borrow().has_routes(&state.routes) {
+        let sessions = state.sessions.len();
+        tracing::warn!(sessions, "the routes have changed: clients attach again");
+        return;
+    }
+    let mut taken = 0;
+    for record in &state.sessions {
+        let keys = [record.region, record.eventfd, record.socket];
+        let [Some(memfd), Some(eventfd), Some(client)] = keys.map(|key| heritage.take(key)) else {
+            // Its client has gone meanwhile, and the service manager has noticed.
+            continue;
+        };
+        let session = record.session;
+        let result = adopt(room, record, (memfd, eventfd), &client);
+        match result {
+            Ok(()) => taken += 1,
+            Err(refusal) => {
+                let detail = &refusal.detail;
+                tracing::warn!(session, reason = %refusal.reason, detail, "session not taken over");
+                sys::send_packet(client.as_fd(), &farewell(refusal.reason), &[]).ok();
+            }
+        }
+    }
+    tracing::info!(taken, left = state.sessions.len(), "sessions taken over");
+}
+
+fn adopt(
+    room: &Rc<RefCell<Room>>,
+    record: &Record,
+    fds: (OwnedFd, OwnedFd),
+    client: &OwnedFd,
+) -> Result<(), Refusal> {
+    let os = |error: io::Error| refusal(EndReason::Overloaded, error);
+    if getsockopt(client, sockopt::SockType) != Ok(SockType::SeqPacket) {
+        return Err(refusal(EndReason::RingCorrupt, "its socket is none"));
+    }
+    let watched = client
+        .try_clone()
+        .and_then(sys::watch_readable)
+        .map_err(os)?;
+    let pidfd = pidfd(client)?;
+    room.borrow_mut().adopt(record, fds, client)?;
+    watch(room, record.session, watched, pidfd);
+    Ok(())
+}
+
+/// The process at the other end.
+fn pidfd(client: &OwnedFd) -> Result<Option<OwnedFd>, Refusal> {
+    match getsockopt(client, sockopt::PeerPidfd) {
+        // It was let in when there were enough, but others may have been faster since.
+        Ok(pidfd) if limits::is_scarce(pidfd.as_fd()) => Err(scarce()),
+        Ok(pidfd) => Ok(Some(pidfd)),
+        // Before Linux 6.5 only the socket tells.
+        Err(Errno::ENOPROTOOPT) => Ok(None),
+        Err(error) => Err(refusal(EndReason::Overloaded, io::Error::from(error))),
+    }
+}
+
+/// Ends a session when its client goes. From here on anything that is readable ends it too: bytes
+/// are not of the protocol.
+fn watch(room: &Rc<RefCell<Room>>, id: u32, watched: AsyncFd<OwnedFd>, pidfd: Option<OwnedFd>) {
     let by_socket = tokio::task::spawn_local({
         let room = Rc::clone(room);
         async move {
@@ -134,7 +198,6 @@ async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: &Peer) -> Res
         }
     });
     room.borrow_mut().watch(id, vec![by_socket, by_process]);
-    Ok(())
 }
 
 /// Waits until a client closes its socket, or says something, for which there is no reason.

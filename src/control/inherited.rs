@@ -15,7 +15,9 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{SockType, UnixAddr, getsockname, getsockopt, sockopt};
 
 use super::admin::AdminListener;
+use super::handover::{Heritage, Place};
 use super::listener::Listener;
+use super::socket_file::SocketFile;
 use super::start_error::StartError;
 use crate::settings::{AdminAddress, ControlSettings};
 
@@ -30,6 +32,7 @@ const ADMIN: &str = "admin";
 pub struct Inherited {
     clients: Option<OwnedFd>,
     admin: Option<OwnedFd>,
+    heritage: Heritage,
 }
 
 impl Inherited {
@@ -42,10 +45,31 @@ impl Inherited {
         let variables = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"].map(env::var_os);
         let [pid, count, names] = variables.each_ref().map(Option::as_deref);
         let mut this = Self::default();
+        match Heritage::through_exec() {
+            Some(Ok(heritage)) => {
+                this.heritage = heritage;
+                return Ok(this);
+            }
+            // At least nobody is refused who comes now.
+            Some(Err(fds)) => {
+                for fd in fds {
+                    match check(&fd) {
+                        Ok(SockType::SeqPacket) => this.clients = Some(fd),
+                        Ok(_) => this.admin = Some(fd),
+                        Err(_) => {}
+                    }
+                }
+                return Ok(this);
+            }
+            None => {}
+        }
         for (number, name) in announced((pid, count, names), std::process::id())? {
             let refused = |fault: String| passed(number, &name, fault);
             let fd = sys::take_inherited(number)
                 .map_err(|error| refused(format!("cannot be used ({error})")))?;
+            let Some(fd) = this.heritage.note_stored(&name, fd) else {
+                continue;
+            };
             let kind = check(&fd).map_err(|fault| refused(fault.to_owned()))?;
             let (place, expected) = match kind {
                 SockType::SeqPacket => (&mut this.clients, CLIENTS),
@@ -61,36 +85,70 @@ impl Inherited {
         Ok(this)
     }
 
-    /// The sockets to serve: those that were passed, else those of the settings, which then name
-    /// the passed ones.
+    /// The sockets to serve: those that were passed, else those that a gateway has left, else
+    /// those of the settings, which then name the ones that are served. And what else was left.
     ///
     /// # Errors
     /// [`StartError`] with what to do.
     pub fn listen(
-        self,
+        mut self,
         settings: &mut ControlSettings,
-    ) -> Result<(Listener, AdminListener), StartError> {
-        let listener = match self.clients {
-            Some(socket) => {
+    ) -> Result<(Listener, AdminListener, Heir), StartError> {
+        let state = &mut self.heritage.state;
+        let places = (state.clients.take(), state.admin.take());
+        let clients = match self.clients.take() {
+            Some(socket) => Some((socket, None)),
+            None => self.left(places.0, SockType::SeqPacket, "--socket"),
+        };
+        let listener = match clients {
+            Some((socket, file)) => {
                 if let Some(path) = path_of(&socket) {
                     settings.socket = path;
                 }
-                Listener::kept_by_manager(socket)
+                Listener::resume(socket, file)
             }
             None => Listener::bind(&settings.socket, settings.socket_mode)?,
         };
-        let admin = match self.admin {
-            Some(socket) => {
+        let admin = match self.admin.take() {
+            Some(socket) => Some((socket, None)),
+            None => self.left(places.1, SockType::Stream, "--admin"),
+        };
+        let admin = match admin {
+            Some((socket, file)) => {
                 if let Some(path) = path_of(&socket) {
                     settings.admin = AdminAddress::Unix(path);
                 }
-                AdminListener::kept_by_manager(socket)
+                AdminListener::resume(socket, file)
             }
             None => AdminListener::bind(&settings.admin, settings.admin_mode)?,
         };
-        Ok((listener, admin))
+        Ok((listener, admin, Heir(self.heritage)))
+    }
+
+    /// A socket that a gateway has left, and its file.
+    fn left(
+        &mut self,
+        place: Option<Place>,
+        kind: SockType,
+        flag: &'static str,
+    ) -> Option<(OwnedFd, Option<SocketFile>)> {
+        let Place { socket, file } = place?;
+        let socket = self.heritage.take(socket)?;
+        if check(&socket) != Ok(kind) {
+            return None;
+        }
+        let Some((path, lock)) = file else {
+            return Some((socket, None));
+        };
+        let lock = self.heritage.take(lock)?;
+        let file = SocketFile::resume(path, lock, flag).ok()?;
+        Some((socket, Some(file)))
     }
 }
+
+/// Takes over the sessions that a gateway has left.
+#[derive(Debug, Default)]
+pub struct Heir(pub(super) Heritage);
 
 fn passed(number: RawFd, name: &str, fault: String) -> StartError {
     StartError::Passed {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use nix::sys::socket::SockType;
 
+use super::handover::{HandOver, Place};
 use super::socket_file::SocketFile;
 use super::start_error::StartError;
 
@@ -29,9 +30,17 @@ impl Listener {
         })
     }
 
-    /// A socket that listens already and outlives this gateway.
-    pub(super) const fn kept_by_manager(socket: OwnedFd) -> Self {
-        Self { socket, file: None }
+    /// A socket that listens already. Without a file it outlives this gateway.
+    pub(super) const fn resume(socket: OwnedFd, file: Option<SocketFile>) -> Self {
+        Self { socket, file }
+    }
+
+    /// Leaves the socket to another gateway.
+    pub(super) fn release(self, to: &mut HandOver) -> Place {
+        let socket = to.add(self.socket);
+        let file = self.file.and_then(SocketFile::release);
+        let file = file.map(|(path, lock)| (path, to.add(lock)));
+        Place { socket, file }
     }
 
     /// Whether it goes on listening when this gateway ends: who connects then waits for the next.

@@ -7,6 +7,7 @@
 //! | `start_error` | why the gateway cannot listen |
 //! | `listener` | the socket that clients attach to |
 //! | `inherited` | sockets that the service manager has made |
+//! | `handover` | what one gateway leaves to the next |
 //! | `greet` | clients that come |
 //! | `waiting` | clients that have not said hello |
 //! | `attach` | from a hello to a session |
@@ -15,7 +16,8 @@
 //! | `returns` | memory on its way back from sessions that have ended |
 //! | `limits` | the limit on open descriptors |
 //! | `throttle` | fewer log lines about clients that make many |
-//! | `server` | the loop: notices of the workers, signals, the threads' pulse |
+//! | `server` | puts the tasks together; the threads' pulse |
+//! | `end` | the loop until the end, and the ways to it: signals, drain, hand-over |
 //! | `report` | what the gateway says of itself |
 //! | `manager` | the service manager, which is told and never waited for |
 //! | `admin` | the HTTP server that says it |
@@ -24,7 +26,9 @@
 mod admin;
 mod attach;
 mod attach_rate;
+mod end;
 mod greet;
+mod handover;
 mod inherited;
 mod interrupt;
 mod limits;
@@ -40,7 +44,8 @@ mod throttle;
 mod waiting;
 
 pub use admin::AdminListener;
-pub use inherited::Inherited;
+pub use handover::HandOver;
+pub use inherited::{Heir, Inherited};
 pub use interrupt::Interrupts;
 pub use limits::raise_descriptors;
 pub use listener::Listener;

@@ -168,6 +168,7 @@ impl Stage {
         let session = NewSession {
             id: self.sessions,
             port: pair.port,
+            carried: None,
             eventfd: pair.eventfd,
             routes: [true].into(),
             tenant: None,

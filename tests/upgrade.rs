@@ -2,10 +2,11 @@
 //! another under load.
 
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
-use ipc_ringbuf::{ClientBuilder, Code, Reattach, Request};
+use ipc_ringbuf::{CallError, ClientBuilder, Code, OwnedCompletion, Reattach, Request};
 use nix::sys::socket::SockType;
 
 use crate::support::activation::{Manager, listen_at};
@@ -14,7 +15,7 @@ use crate::support::gateway::{attach, until_connected};
 use crate::support::history::Histories;
 use crate::support::router::Router;
 use crate::support::server::Server;
-use crate::support::{SOON, decide, meanwhile};
+use crate::support::{SOON, decide, eventually, meanwhile};
 
 mod succession;
 mod units;
@@ -100,6 +101,73 @@ fn come_and_go(
         }
         attached
     })
+}
+
+/// Calls until told to stop, each answered OK; returns how many.
+fn call_all(
+    stop: &AtomicBool,
+    mut call: impl FnMut(Request<'_>) -> Result<OwnedCompletion, CallError>,
+) -> u64 {
+    let mut answered = 0_u64;
+    while !stop.load(Ordering::Relaxed) {
+        let payload = answered.to_le_bytes();
+        let reply = call(Request::to("decide").payload(&payload)).unwrap();
+        assert_eq!((reply.code(), reply.payload()), (Code::Ok, &payload[..]));
+        answered += 1;
+    }
+    answered
+}
+
+#[test]
+fn calls_of_every_handle_wait_for_the_next_gateway() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::listen(dir.path());
+    let mut gateway = manager.start(dir, LOOPBACK);
+    let builder = ClientBuilder::new().socket(&gateway.socket);
+    let builder = builder.reattach(Reattach::Wait(3 * SOON));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut own = builder.clone().connect().unwrap();
+    let shared = builder.clone().connect_shared().unwrap();
+    let tasks = runtime.block_on(builder.connect_async()).unwrap();
+    let stop = AtomicBool::new(false);
+    let answered = std::thread::scope(|scope| {
+        let calls = [
+            scope.spawn(|| call_all(&stop, |request| own.call(request).map(|it| it.to_owned()))),
+            scope.spawn(|| call_all(&stop, |request| shared.call(request))),
+            scope.spawn(|| call_all(&stop, |request| shared.call(request))),
+            scope.spawn(|| call_all(&stop, |request| runtime.block_on(tasks.call(request)))),
+        ];
+        for _ in 0..5 {
+            meanwhile(Duration::from_millis(200));
+            gateway.stop();
+            manager.succeed(&mut gateway, LOOPBACK);
+        }
+        meanwhile(Duration::from_millis(500));
+        stop.store(true, Ordering::Relaxed);
+        calls.map(|call| call.join().unwrap())
+    });
+    println!("{answered:?} calls");
+    assert!(answered.iter().all(|calls| *calls > 5), "{answered:?}");
+}
+
+#[test]
+fn one_that_is_never_to_attach_again_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::listen(dir.path());
+    let mut gateway = manager.start(dir, LOOPBACK);
+    let builder = ClientBuilder::new().socket(&gateway.socket);
+    let mut client = builder.reattach(Reattach::Never).connect().unwrap();
+    gateway.stop();
+    manager.succeed(&mut gateway, LOOPBACK);
+    drop(attach(&gateway));
+    eventually("it has noticed", || {
+        client.poll().is_none() && !client.is_attached()
+    });
+    for _ in 0..10 {
+        meanwhile(Duration::from_millis(30));
+        let called = client.call(Request::to("decide")).map(|reply| reply.code());
+        assert_eq!(called, Err(CallError::Detached));
+    }
 }
 
 #[test]

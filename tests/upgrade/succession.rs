@@ -2,17 +2,21 @@
 //! store on SIGTERM.
 
 use std::collections::HashMap;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use ipc_ringbuf::{Client, ClientBuilder, Code, EndReason, Outcome, Request};
+use ipc_ringbuf::{Client, ClientBuilder, Code, EndReason, Outcome, Request, sys};
 use serde_json::Value;
 
 use super::RESTARTS;
+use crate::support::activation::Manager;
 use crate::support::admin::get;
 use crate::support::gateway::{
     Gateway, attach, attach_with, connected, start, start_configured, until_connected,
 };
 use crate::support::history::Histories;
+use crate::support::process::ClientProcess;
 use crate::support::raw::{RawClient, call};
 use crate::support::router::Router;
 use crate::support::server::Server;
@@ -208,5 +212,112 @@ fn with_other_routes_clients_attach_again() {
     eventually("it has attached again", || {
         let asked = client.call(Request::to("first").payload("x"));
         asked.is_ok_and(|reply| reply.code() == Code::Ok)
+    });
+}
+
+/// What a gateway has given a service manager to keep.
+fn kept(told: &UnixDatagram) -> Vec<(String, OwnedFd)> {
+    let mut kept = Vec::new();
+    let mut text = [0; 256];
+    while sys::is_readable(told.as_fd()) {
+        let (bytes, fds) = sys::receive_packet(told.as_fd(), &mut text)
+            .unwrap()
+            .unwrap();
+        let text = String::from_utf8_lossy(&text[..bytes]);
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+        if field("FDSTORE=") == Some("1") {
+            let [fd] = fds.try_into().unwrap();
+            kept.push((field("FDNAME=").unwrap().to_owned(), fd));
+        } else if field("FDSTOREREMOVE=") == Some("1") {
+            let name = field("FDNAME=").unwrap();
+            kept.retain(|(other, _)| other != name);
+        }
+    }
+    kept
+}
+
+#[test]
+fn the_service_managers_store_keeps_sessions_from_stop_to_start() {
+    let silent = Silent::start();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let told = UnixDatagram::bind(&path).unwrap();
+    let mut manager = Manager::listen(dir.path());
+    manager.environment = vec![
+        ("NOTIFY_SOCKET", path.display().to_string()),
+        ("FDSTORE", "64".to_owned()),
+    ];
+    let mut gateway = manager.start(dir, &["--nats", &silent.url]);
+    let mut client = attach(&gateway);
+    until_connected(&mut client);
+    // One that dies while nobody serves it.
+    let victim = ClientProcess::start(&gateway.socket, "victim", None, None);
+    eventually("both are attached", || sessions(&gateway).len() == 2);
+    let before = sessions(&gateway);
+    let own = *before
+        .iter()
+        .find(|(_, pid)| **pid == u64::from(std::process::id()))
+        .unwrap()
+        .0;
+    let slow = Request::to("decide").payload(MARK).timeout(3 * SOON);
+    client.submit(slow).unwrap();
+    client.flush();
+    silent.wait_for(1);
+    let reader = std::thread::spawn({
+        let told = told.try_clone().unwrap();
+        move || {
+            let mut all = Vec::new();
+            eventually("the state is kept", || {
+                all.extend(kept(&told));
+                all.iter().any(|(name, _)| name == "ipcgw-state")
+            });
+            all
+        }
+    });
+    gateway.stop();
+    let stored = reader.join().unwrap();
+    // Three descriptors for each session, and the state.
+    assert_eq!(stored.len(), 7, "{stored:?}");
+    victim.kill();
+    assert_eq!(
+        client.wait(SOON).unwrap().code(),
+        Code::GatewayRestarted,
+        "it was in flight"
+    );
+    assert!(client.is_attached());
+    // Nobody serves, and what is submitted waits.
+    client
+        .submit(Request::to("decide").payload("waits").user_data(5))
+        .unwrap();
+    client.flush();
+    let sockets = manager.passed.len();
+    manager.passed.extend(stored);
+    manager.succeed(&mut gateway, LOOPBACK);
+    let reply = client.wait(SOON).unwrap();
+    assert_eq!((reply.ticket().0, reply.code()), (5, Code::Ok));
+    eventually("only the living one is left", || {
+        sessions(&gateway).into_keys().eq([own])
+    });
+    manager.passed.truncate(sockets);
+    assert!(client.end_reason().is_none());
+    // A store whose state is worth nothing: the client attaches again.
+    drop(kept(&told));
+    let nonsense = tempfile::tempfile().unwrap().into();
+    manager.passed.push(("ipcgw-state".to_owned(), nonsense));
+    let reader = std::thread::spawn(move || {
+        eventually("everything is kept", || {
+            kept(&told).iter().any(|(name, _)| name == "ipcgw-state")
+        });
+    });
+    gateway.stop();
+    reader.join().unwrap();
+    manager.succeed(&mut gateway, LOOPBACK);
+    eventually("its session has ended", || {
+        client.poll().is_none() && client.end_reason() == Some(EndReason::PeerDied)
+    });
+    eventually("it has attached again", || {
+        client
+            .call(Request::to("decide"))
+            .is_ok_and(|reply| reply.code() == Code::Ok)
     });
 }

@@ -467,13 +467,14 @@ impl Client {
             return;
         };
         self.ended = Some(reason);
+        // Asked before the last look at what is completed.
+        let in_order = self.session.as_ref().is_some_and(Session::ended_in_order);
         // What was completed before the end is still taken first.
         let complete = self
             .session
             .as_mut()
             .is_none_or(|s| !s.has_completions().unwrap_or(false));
         if complete {
-            let in_order = self.session.as_ref().is_some_and(Session::ended_in_order);
             self.lose(if in_order {
                 Code::Draining
             } else {

@@ -36,7 +36,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         Ok(Ended::Succeeded(handover, program)) => {
             // What waits to be written would be lost.
             drop(log);
-            complain(&handover.exec(&program));
+            complain(handover.exec(&program));
             Exit::OsError.into()
         }
         Ok(_) => Exit::Ok.into(),

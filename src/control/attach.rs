@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use ipc_ringbuf::error::EndReason;
-use ipc_ringbuf::handshake::{Hello, PacketError, Refusal, RouteInfo, Welcome};
+use ipc_ringbuf::handshake::{Hello, PacketError, Refusal, RouteInfo, Welcome, farewell};
 use ipc_ringbuf::layout::{Layout, WIRE_VERSION};
 use ipc_ringbuf::port::{Cursors, Port};
 use ipc_ringbuf::region::Region;
@@ -226,6 +226,20 @@ pub(super) fn adopt(
         eventfd,
         bytes: layout.region_bytes(),
     })
+}
+
+/// Ends a session that another gateway has left, in order: everything that it took is completed, so
+/// what the client waits for was never sent.
+///
+/// # Errors
+/// The operating system's, or `InvalidData` when what was left is no session.
+pub(super) fn end_in_order(left: &Left, socket: &OwnedFd) -> io::Result<()> {
+    sys::check_sealed(left.memfd.as_fd())?;
+    let region = Region::map(left.memfd.as_fd(), left.layout)?;
+    let (port, _) = Port::resume(region, socket.try_clone()?, left.cursors)
+        .ok_or(io::ErrorKind::InvalidData)?;
+    port.close(EndReason::Draining);
+    sys::send_packet(socket.as_fd(), &farewell(EndReason::Draining), &[])
 }
 
 /// Whether a descriptor is an eventfd: anything else could make the worker's epoll do strange

@@ -7,21 +7,20 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ipc_ringbuf::error::EndReason;
-use ipc_ringbuf::handshake::{HELLO_BYTES, Refusal, farewell};
+use ipc_ringbuf::handshake::{HELLO_BYTES, Refusal};
 use ipc_ringbuf::sys;
 use nix::errno::Errno;
-use nix::sys::socket::{SockType, getsockopt, sockopt};
+use nix::sys::socket::{getsockopt, sockopt};
 use tokio::io::unix::AsyncFd;
 
 use super::attach::{self, Peer};
-use super::handover::{Heritage, Record};
 use super::limits;
 use super::listener::Listener;
 use super::room::{Room, refusal};
 use crate::metrics::control::AcceptError;
 
 /// Stands for no user in particular, where log lines are counted by user.
-const ANYBODY: u32 = u32::MAX;
+pub(super) const ANYBODY: u32 = u32::MAX;
 /// How long the listener rests when there are no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
@@ -113,60 +112,8 @@ async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: &Peer) -> Res
     Ok(())
 }
 
-/// Takes over the sessions that another gateway has left. Those that cannot be are ended.
-pub(super) fn take_over(room: &Rc<RefCell<Room>>, mut heritage: Heritage) {
-    let state = core::mem::take(&mut heritage.state);
-    if state.sessions.is_empty() {
-        return;
-    }
-    if !room.borrow().has_routes(&state.routes) {
-        let sessions = state.sessions.len();
-        tracing::warn!(sessions, "the routes have changed: clients attach again");
-        return;
-    }
-    let mut taken = 0;
-    for record in &state.sessions {
-        let keys = [record.region, record.eventfd, record.socket];
-        let [Some(memfd), Some(eventfd), Some(client)] = keys.map(|key| heritage.take(key)) else {
-            // Its client has gone meanwhile, and the service manager has noticed.
-            continue;
-        };
-        let session = record.session;
-        let result = adopt(room, record, (memfd, eventfd), &client);
-        match result {
-            Ok(()) => taken += 1,
-            Err(refusal) => {
-                let detail = &refusal.detail;
-                tracing::warn!(session, reason = %refusal.reason, detail, "session not taken over");
-                sys::send_packet(client.as_fd(), &farewell(refusal.reason), &[]).ok();
-            }
-        }
-    }
-    tracing::info!(taken, left = state.sessions.len(), "sessions taken over");
-}
-
-fn adopt(
-    room: &Rc<RefCell<Room>>,
-    record: &Record,
-    fds: (OwnedFd, OwnedFd),
-    client: &OwnedFd,
-) -> Result<(), Refusal> {
-    let os = |error: io::Error| refusal(EndReason::Overloaded, error);
-    if getsockopt(client, sockopt::SockType) != Ok(SockType::SeqPacket) {
-        return Err(refusal(EndReason::RingCorrupt, "its socket is none"));
-    }
-    let watched = client
-        .try_clone()
-        .and_then(sys::watch_readable)
-        .map_err(os)?;
-    let pidfd = pidfd(client)?;
-    room.borrow_mut().adopt(record, fds, client)?;
-    watch(room, record.session, watched, pidfd);
-    Ok(())
-}
-
 /// The process at the other end.
-fn pidfd(client: &OwnedFd) -> Result<Option<OwnedFd>, Refusal> {
+pub(super) fn pidfd(client: &OwnedFd) -> Result<Option<OwnedFd>, Refusal> {
     match getsockopt(client, sockopt::PeerPidfd) {
         // It was let in when there were enough, but others may have been faster since.
         Ok(pidfd) if limits::is_scarce(pidfd.as_fd()) => Err(scarce()),
@@ -179,7 +126,12 @@ fn pidfd(client: &OwnedFd) -> Result<Option<OwnedFd>, Refusal> {
 
 /// Ends a session when its client goes. From here on anything that is readable ends it too: bytes
 /// are not of the protocol.
-fn watch(room: &Rc<RefCell<Room>>, id: u32, watched: AsyncFd<OwnedFd>, pidfd: Option<OwnedFd>) {
+pub(super) fn watch(
+    room: &Rc<RefCell<Room>>,
+    id: u32,
+    watched: AsyncFd<OwnedFd>,
+    pidfd: Option<OwnedFd>,
+) {
     let by_socket = tokio::task::spawn_local({
         let room = Rc::clone(room);
         async move {

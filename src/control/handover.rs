@@ -16,6 +16,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ipc_ringbuf::layout::{Geometry, GeometryError, Layout};
 use ipc_ringbuf::port::Cursors;
 use ipc_ringbuf::sys;
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
@@ -78,6 +79,17 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// Where everything lies in its region.
+    ///
+    /// # Errors
+    /// When no region could be so.
+    pub(super) fn layout(&self) -> Result<Layout, GeometryError> {
+        Layout::try_from(Geometry {
+            entries: self.entries,
+            message_size: self.message_size,
+        })
+    }
+
     pub(super) const fn cursors(&self) -> Cursors {
         Cursors {
             submission_head: self.submission_head,

@@ -8,6 +8,7 @@
 //! | `listener` | the socket that clients attach to |
 //! | `inherited` | sockets that the service manager has made |
 //! | `handover` | what one gateway leaves to the next |
+//! | `take_over` | from what was left to sessions |
 //! | `greet` | clients that come |
 //! | `waiting` | clients that have not said hello |
 //! | `attach` | from a hello to a session |
@@ -40,6 +41,7 @@ mod room;
 mod server;
 mod socket_file;
 mod start_error;
+mod take_over;
 mod throttle;
 mod waiting;
 

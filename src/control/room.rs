@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ipc_ringbuf::error::{EndReason, PeerMisbehaved};
 use ipc_ringbuf::handshake::{Refusal, farewell};
-use ipc_ringbuf::layout::{Geometry, Layout};
+use ipc_ringbuf::layout::Layout;
 use ipc_ringbuf::port::Cursors;
 use ipc_ringbuf::sys;
 use tokio::sync::Notify;
@@ -253,12 +253,9 @@ impl Room {
         }
         let peer = Peer::of(client.as_fd()).map_err(overloaded)?;
         let policy = attach::policy(&self.settings, &peer)?;
-        let geometry = Geometry {
-            entries: record.entries,
-            message_size: record.message_size,
-        };
-        let layout = Layout::try_from(geometry)
-            .map_err(|fault| refusal(EndReason::Geometry, fault.to_string()))?;
+        let layout = record
+            .layout()
+            .map_err(|fault| refusal(EndReason::Geometry, fault))?;
         let quota = policy
             .and_then(|p| p.quota.as_ref())
             .unwrap_or(&self.settings.quota);
@@ -282,6 +279,12 @@ impl Room {
         let name = record.name.clone();
         self.seat(id, &peer, (name, layout), (worker, load), made, socket);
         Ok(())
+    }
+
+    /// Gives the memory of a session back that was not taken over.
+    pub(super) fn discard(&self, uid: u32, memfd: OwnedFd, bytes: u64) {
+        // Without a thread for it the memory goes back when the client lets go of it.
+        self.returns.begin(uid, memfd, bytes).ok();
     }
 
     /// Tells the workers to take nothing more, and to finish what they have.

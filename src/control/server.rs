@@ -17,13 +17,14 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::admin::AdminListener;
 use super::end::{End, Signals, Way};
-use super::greet::{accept, take_over};
+use super::greet::accept;
 use super::handover::HandOver;
 use super::inherited::Heir;
 use super::listener::Listener;
 use super::manager::Manager;
 use super::report::{Pulse, Report};
 use super::room::Room;
+use super::take_over::take_over;
 use crate::clock::{Clock as _, System};
 use crate::health::StopSignal;
 use crate::route::Route;

@@ -208,7 +208,7 @@ fn with_other_routes_clients_attach_again() {
     eventually("its session has ended", || {
         client.poll().is_none() && client.end_reason().is_some()
     });
-    assert_eq!(client.end_reason(), Some(EndReason::PeerDied));
+    assert_eq!(client.end_reason(), Some(EndReason::Draining));
     eventually("it has attached again", || {
         let asked = client.call(Request::to("first").payload("x"));
         asked.is_ok_and(|reply| reply.code() == Code::Ok)

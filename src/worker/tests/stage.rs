@@ -179,7 +179,7 @@ impl Stage {
         self.worker.do_work();
     }
 
-    /// The same, and a second mapping of its region.
+    /// A client, and a second mapping of its session's region.
     pub(super) fn attach_shared(&mut self, charges: Charges) -> (Client, Arc<Region>) {
         let pair = support::pair(ENTRIES, MESSAGE);
         self.sessions += 1;

@@ -19,6 +19,7 @@
 //! | `operations` | the admin server, the log, the service manager |
 //! | `reload` | the configuration, read again while the gateway serves |
 //! | `bench` | `ipc-gateway bench`: what it reports, and how it ends |
+//! | `upgrade` | socket activation, the watchdog, restarts and upgrades under load, the units of `deploy/` |
 //! | `compare` | `compare`: each contender answers, and every figure is there |
 #![expect(
     clippy::unwrap_used,
@@ -45,3 +46,4 @@ mod protocol;
 mod reload;
 mod serve;
 mod support;
+mod upgrade;

@@ -132,12 +132,15 @@ impl Report {
 pub(super) struct Pulse {
     /// For each thread its count when it was last seen to change, and when that was.
     seen: BTreeMap<String, (u64, Nanos)>,
+    /// For each thread its count at the look before.
+    newest: BTreeMap<String, u64>,
 }
 
 impl Pulse {
     /// Looks once more; the report says `stuck` from when a thread has stood still for too long
-    /// until it moves again.
-    pub(super) fn look(&mut self, report: &Report, now: Nanos) {
+    /// until it moves again. Returns whether every thread has moved since the look before: also one
+    /// that sleeps, so this is to be asked of threads that were woken meanwhile.
+    pub(super) fn look(&mut self, report: &Report, now: Nanos) -> bool {
         let workers = report.sources.workers.iter().enumerate().map(|(at, m)| {
             let count = (m.cycles.get(), m.asleep.get());
             (format!("worker {at}"), count)
@@ -150,7 +153,10 @@ impl Pulse {
             )
         });
         let mut stuck = None;
+        let mut all_moved = true;
         for (name, (count, asleep)) in workers.chain(nats) {
+            let newest = self.newest.insert(name.clone(), count);
+            all_moved &= newest != Some(count);
             let seen = self.seen.entry(name.clone()).or_insert((count, now));
             if seen.0 != count || asleep != 0 {
                 *seen = (count, now);
@@ -160,6 +166,7 @@ impl Pulse {
             }
         }
         report.state().stuck = stuck;
+        all_moved
     }
 }
 
@@ -184,19 +191,19 @@ mod tests {
         let mut pulse = Pulse::default();
         let mut at = |seconds: u64| pulse.look(&report, Nanos(seconds * 1_000_000_000));
         at(0);
-        at(4);
+        assert!(!at(4));
         assert_eq!(report.live(), Ok(()));
-        at(5);
+        assert!(!at(5));
         assert_eq!(
             report.live(),
             Err("worker 0 has not moved for 5 s".to_owned())
         );
         assert_eq!(report.ready(), report.live());
         report.sources.workers[0].cycles.increment();
-        at(6);
+        assert!(at(6));
         assert_eq!(report.live(), Ok(()));
         report.sources.workers[0].asleep.set(1);
-        at(60);
+        assert!(!at(60), "it sleeps on although it was woken");
         assert_eq!(report.ready(), Ok(()));
     }
 

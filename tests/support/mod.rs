@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
+pub(crate) mod activation;
 pub(crate) mod admin;
 pub(crate) mod bench;
 pub(crate) mod books;
@@ -26,6 +27,7 @@ pub(crate) mod script;
 pub(crate) mod server;
 pub(crate) mod silent;
 pub(crate) mod steps;
+pub(crate) mod stopped;
 pub(crate) mod tool;
 pub(crate) mod user;
 pub(crate) mod wire;

@@ -99,6 +99,7 @@ impl Scene {
         Ok(NewSession {
             id,
             port: joined.port,
+            carried: None,
             eventfd: joined.eventfd,
             routes: rights,
             tenant,

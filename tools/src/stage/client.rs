@@ -89,6 +89,14 @@ impl Client {
         self.hear(Duration::from_secs(60))
     }
 
+    /// Waits until a flow with a count, which [`begin`](Self::begin) has begun, has completed.
+    ///
+    /// # Errors
+    /// The process has ended or hangs.
+    pub fn join(&mut self) -> Result<FlowReport, Failure> {
+        self.hear(Duration::from_secs(120))
+    }
+
     fn tell(&mut self, order: &Order) -> Result<(), Failure> {
         let line = serde_json::to_string(order).or_say("an order")?;
         self.0.tell(&line)

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
-use ipc_gateway::control::Interrupts;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::{Failure, While as _, pause};
 
@@ -31,13 +31,27 @@ const INTERRUPTED: i32 = 130;
 /// # Errors
 /// The operating system's.
 pub fn end_all_on_signals() -> Result<(), Failure> {
-    let interrupts = Interrupts::hold().or_say("cannot hold signals")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .or_say("cannot wait for signals")?;
+    // Handlers are not inherited, as a mask would be: what is started heeds its signals.
+    let entered = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt()).or_say("SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).or_say("SIGTERM")?;
+    drop(entered);
     thread::spawn(move || {
-        if interrupts.wait().is_ok() {
+        let heard = runtime.block_on(async {
+            tokio::select! {
+                heard = interrupt.recv() => heard,
+                heard = terminate.recv() => heard,
+            }
+        });
+        if heard.is_some() {
             // Held until the end, so that nothing is started any more.
             let running = RUNNING.lock();
             for pid in running.iter().flat_map(|pids| pids.iter()) {
-                signal(*pid, Signal::SIGKILL);
+                send(Signal::SIGKILL, *pid);
             }
             for dir in SCRATCH.lock().iter().flat_map(|dirs| dirs.iter()) {
                 std::fs::remove_dir_all(dir).ok();
@@ -62,7 +76,7 @@ pub fn scratch() -> Result<tempfile::TempDir, Failure> {
     Ok(dir)
 }
 
-fn signal(pid: u32, signal: Signal) {
+fn send(signal: Signal, pid: u32) {
     if let Ok(pid) = i32::try_from(pid) {
         // It may have ended by itself.
         kill(Pid::from_raw(pid), signal).ok();
@@ -204,7 +218,7 @@ impl Process {
     /// # Errors
     /// It does not end; its guard then kills it.
     pub fn terminate(&mut self) -> Result<ExitStatus, Failure> {
-        signal(self.pid(), Signal::SIGTERM);
+        send(Signal::SIGTERM, self.pid());
         self.wait(FAREWELL)
     }
 

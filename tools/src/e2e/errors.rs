@@ -183,7 +183,7 @@ pub(crate) fn preserved(scene: &mut Scene, report: &mut Report) -> Result<(), Fa
         "OK",
         200,
     );
-    let wire = scene.wire()?;
+    let wire = &mut scene.wire;
     let request = wire.first(SOON, "the request", |m| {
         m.reply.is_some() && m.contains(&id)
     })?;

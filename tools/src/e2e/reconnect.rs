@@ -293,6 +293,6 @@ pub(crate) fn resume(scene: &mut Scene, report: &mut Report) -> Result<(), Failu
     let flow = scene.flow(Some(500));
     let done = scene.send(report, flow)?;
     report.equal("answered", &done.code("OK"), &500);
-    scene.wire()?.settle()?;
+    scene.wire.settle()?;
     Ok(())
 }

@@ -37,8 +37,7 @@ pub(crate) fn run(args: &Args, chosen: &[Item], levels: bool) -> Result<Verdict,
             keep(&mut artifact, &check, all, since)?;
         }
     }
-    let losses = scene.wire.as_ref().map(ipc_tools::stage::Wire::losses);
-    let (not_kept, error) = losses.unwrap_or_default();
+    let (not_kept, error) = scene.wire.losses();
     if let Some(error) = error {
         return Err(Failure::new(format_args!(
             "wire.jsonl is not whole: {error}"
@@ -66,7 +65,7 @@ fn make(scene: &mut Scene, item: &Item) -> Check {
         return report.check(who, Err(Failure::new(text)));
     }
     let mut ready = || {
-        scene.wire()?.begin(&id);
+        scene.wire.begin(&id);
         scene.router(&[])?;
         scene.gateway(item.category)?;
         scene.healthy()

@@ -27,7 +27,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// Everything that runs.
 pub(crate) struct Scene {
-    pub(crate) wire: Option<Wire>,
+    pub(crate) wire: Wire,
     pub(crate) server: Option<NatsServer>,
     pub(crate) tenant: String,
     programs: Paths,
@@ -89,7 +89,7 @@ impl Scene {
             sampler.watch("nats-server", pid);
         }
         Ok(Self {
-            wire: Some(wire),
+            wire,
             server,
             tenant: args.tenant.clone(),
             programs: paths,
@@ -138,11 +138,6 @@ impl Scene {
         Flow::new(self.id(), &self.tenant, count)
     }
 
-    pub(crate) fn wire(&mut self) -> Result<&mut Wire, Failure> {
-        let gone = || Failure::new("nothing is recorded any more");
-        self.wire.as_mut().ok_or_else(gone)
-    }
-
     /// Starts the Router with these flags, unless it runs so. Nothing with an external one.
     pub(crate) fn router(&mut self, flags: &[&str]) -> Result<(), Failure> {
         if self.is_external() {
@@ -181,8 +176,8 @@ impl Scene {
     /// when the server has handed that on.
     pub(crate) fn say(&mut self, status: &str) -> Result<(), Failure> {
         let already = |m: &Message| m.subject == STATUS && m.reply.is_none();
-        let before = self.wire()?.all(already).len();
-        let wire = self.wire()?;
+        let wire = &mut self.wire;
+        let before = wire.all(already).len();
         wire.publish(CONTROL, status.as_bytes())?;
         eventually(SOON, "the Router pushes its status", || {
             Ok(wire.all(already).len() > before)

@@ -31,7 +31,7 @@ pub(crate) fn measure(scene: &mut Scene, args: &Args) -> Vec<Check> {
 }
 
 fn flows(scene: &mut Scene, args: &Args) -> Result<Vec<FlowReport>, Failure> {
-    scene.wire = None;
+    scene.wire.listen(false)?;
     scene.router(&[])?;
     scene.gateway("slo")?;
     scene.healthy()?;

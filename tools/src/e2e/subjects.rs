@@ -16,7 +16,7 @@ pub(crate) fn published(
 ) -> Result<Message, Failure> {
     let mark = format!(r#""request_id":"{id}""#);
     let is_it = |m: &Message| m.reply.is_some() && m.contains(&mark);
-    let wire = scene.wire()?;
+    let wire = &mut scene.wire;
     let found = wire.first(SOON, "the request", is_it)?;
     wire.settle()?;
     let all = wire.all(is_it);
@@ -27,13 +27,13 @@ pub(crate) fn published(
 
 /// The one answer to a published request, as the Router sent it.
 pub(crate) fn answered(
-    scene: &mut Scene,
+    scene: &Scene,
     report: &mut Report,
     request: &Message,
 ) -> Result<Message, Failure> {
     let inbox = request.reply.clone().unwrap_or_default();
     let is_it = |m: &Message| m.subject == inbox;
-    let found = scene.wire()?.first(SOON, "the answer", is_it)?;
+    let found = scene.wire.first(SOON, "the answer", is_it)?;
     report.captured(&found);
     Ok(found)
 }
@@ -145,7 +145,7 @@ pub(crate) fn reply_to(scene: &mut Scene, report: &mut Report) -> Result<(), Fai
     let done = scene.send(report, flow)?;
     report.equal("answered", &done.code("OK"), &64);
     let mark = format!(r#""request_id":"{prefix}-"#);
-    let wire = scene.wire()?;
+    let wire = &mut scene.wire;
     wire.settle()?;
     let requests = wire.all(|m| m.reply.is_some() && m.contains(&mark));
     let mut inboxes: Vec<String> = requests.iter().filter_map(|m| m.reply.clone()).collect();
@@ -255,7 +255,7 @@ pub(crate) fn tenants(scene: &mut Scene, report: &mut Report) -> Result<(), Fail
         .map(|(_, value)| value.as_str())
         .collect();
     report.equal("tenants on the wire", &said.join(","), &tenant);
-    let leaked = scene.wire()?.all(|m| m.contains(&foreign));
+    let leaked = scene.wire.all(|m| m.contains(&foreign));
     report.equal(
         "messages of the refused request on the wire",
         &leaked.len(),

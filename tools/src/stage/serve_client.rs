@@ -13,6 +13,9 @@ use super::failure::{Failure, While as _};
 use super::flow;
 use super::orders::{Ask, Got, Order};
 
+/// Bytes of headers and payload: more than any check sends, and 1,024 entries of them fit a quota.
+const MESSAGE_BYTES: u32 = 32 * 1024;
+
 /// Attaches, says `attached`, and follows orders until its input ends.
 ///
 /// # Errors
@@ -21,7 +24,7 @@ pub fn serve_client(socket: &Path, name: &str, entries: u32) -> Result<(), Failu
     let builder = ClientBuilder::new().socket(socket).name(name);
     let mut client = builder
         .entries(entries)
-        .message_size(128 * 1024)
+        .message_size(MESSAGE_BYTES)
         .connect()
         .or_say("cannot attach to the gateway")?;
     say(&"attached")?;

@@ -27,6 +27,8 @@ const SHOWN: usize = 4096;
 const SOON: Duration = Duration::from_secs(20);
 /// Time between two tries to connect, and between two looks at whether it shall end.
 const AGAIN: Duration = Duration::from_millis(50);
+/// The number of the subscription to the probe.
+const PROBE: &str = "probe";
 
 /// A message that crossed the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +99,8 @@ struct Shared {
     /// Where to write, while there is a connection.
     out: Mutex<Option<TcpStream>>,
     ends: AtomicBool,
+    /// Whether to be subscribed to more than the probe.
+    listens: AtomicBool,
 }
 
 /// The subscriber.
@@ -105,6 +109,7 @@ pub struct Wire {
     shared: Arc<Shared>,
     probe: String,
     probes: u64,
+    subjects: Vec<String>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -126,9 +131,6 @@ impl Wire {
         let probe = format!("ipcgw.wire.probe.{}", std::process::id());
         let mut target = Target::parse(url)?;
         target.subjects = subjects.iter().map(|&subject| subject.to_owned()).collect();
-        if !subjects.contains(&">") {
-            target.subjects.push(probe.clone());
-        }
         let shared = Arc::new(Shared {
             record: Mutex::new(Record {
                 messages: Vec::new(),
@@ -141,8 +143,10 @@ impl Wire {
             changed: Condvar::new(),
             out: Mutex::new(None),
             ends: AtomicBool::new(false),
+            listens: AtomicBool::new(true),
         });
         let (own, subject) = (Arc::clone(&shared), probe.clone());
+        let subscribed = target.subjects.clone();
         let thread = std::thread::spawn(move || {
             while !own.ends.load(Ordering::Relaxed) {
                 // Whatever ended the connection, the next attempt or the next probe tells.
@@ -155,6 +159,7 @@ impl Wire {
             shared,
             probe,
             probes: 0,
+            subjects: subscribed,
             thread: Some(thread),
         };
         wire.settle().map_err(|failure| {
@@ -205,6 +210,27 @@ impl Wire {
             let waited = self.shared.changed.wait_timeout(record, left);
             record = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Ends the subscriptions, as they are load, and somebody who listens; or begins them again.
+    /// Returns when the server has done so.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub fn listen(&mut self, listens: bool) -> Result<(), Failure> {
+        let was = self.shared.listens.swap(listens, Ordering::Relaxed);
+        if was != listens {
+            let text: String = match listens {
+                true => subscribe(&self.subjects),
+                false => (0..self.subjects.len())
+                    .map(|sid| format!("UNSUB {sid}\r\n"))
+                    .collect(),
+            };
+            if let Some(out) = lock(&self.shared.out).as_mut() {
+                out.write_all(text.as_bytes()).or_say("the server")?;
+            }
+        }
+        self.settle()
     }
 
     /// Publishes; returns when it has crossed the server, and so has everything that the server
@@ -320,6 +346,14 @@ impl Target {
     }
 }
 
+/// What subscribes to all of these.
+fn subscribe(subjects: &[String]) -> String {
+    let lines = subjects.iter().enumerate();
+    lines
+        .map(|(sid, subject)| format!("SUB {subject} {sid}\r\n"))
+        .collect()
+}
+
 /// A URL without user and password.
 fn host(url: &str) -> &str {
     url.rsplit('@').next().unwrap_or(url)
@@ -331,8 +365,9 @@ fn listen(shared: &Shared, target: &Target, probe: &str) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut out = stream.try_clone()?;
     write!(out, "CONNECT {}\r\n", target.connect)?;
-    for (sid, subject) in target.subjects.iter().enumerate() {
-        write!(out, "SUB {subject} {sid}\r\n")?;
+    write!(out, "SUB {probe} {PROBE}\r\n")?;
+    if shared.listens.load(Ordering::Relaxed) {
+        out.write_all(subscribe(&target.subjects).as_bytes())?;
     }
     *lock(&shared.out) = Some(out);
     let mut stream = BufReader::new(stream);

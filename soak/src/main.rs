@@ -2,28 +2,41 @@
 //! load and faults, and says whether every promise held.
 //!
 //! ```text
-//!  scenario --- starts, kills, samples ---> nats-server, reference-router, ipc-gateway (part)
-//!     |-------- starts, kills, reads -----> client processes (client), each with a ledger
+//!  run (scenario, events) --- starts, kills, samples ---> stage: nats-server, proxy, Router, gateway
+//!     |-- storm: what is broken when
+//!     |-- quiescent: what must be the same at rest
+//!     `------ orders, collects ------> crew: client processes (client), each with a ledger
+//!  then: series -> judge (stats) -> report (charts, evidence)
 //! ```
 //!
 //! | file | what it is |
 //! |---|---|
 //! | `args` | the command line, and where the programs are |
 //! | `part` | a program that is run, ended with its guard |
+//! | `stage` | what runs besides the clients |
 //! | `client` | a client process: checked load |
+//! | `crew` | the client processes, as their starter sees them |
 //! | `ledger` | each request completes exactly once, with its own reply |
-//! | `sampler` | resident memory and descriptors over time |
-//! | `scenario` | what happens when |
+//! | `sampler` | what the gateway's process uses and counts |
+//! | `series` | what was measured, second by second |
+//! | `stats` | slopes, trends and variation of a series |
+//! | `evidence` | the directory of a run, which survives a full disk |
+//! | `scenario` | the short run with one killed client |
 //! | `witness` | one client more, whose history is held against the Router's log |
-//! | `summary` | what was promised and whether it held |
+//! | `summary` | what the short run promised and whether it held |
 
 mod admin;
 mod args;
 mod client;
+mod crew;
+mod evidence;
 mod ledger;
 mod part;
 mod sampler;
 mod scenario;
+mod series;
+mod stage;
+mod stats;
 mod summary;
 mod witness;
 
@@ -32,21 +45,22 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use args::Command;
+
 fn main() -> ExitCode {
     let args = args::Args::parse();
-    if let Some(name) = &args.client {
-        return client::run(&args, name);
-    }
-    match scenario::run(&args) {
-        Ok(summary) => {
+    let result = match &args.command {
+        Some(Command::Client(args)) => return client::run(args),
+        Some(Command::Scenario(args)) => scenario::run(args).map(|summary| {
             say(&summary.to_string());
             ExitCode::from(u8::from(!summary.all_held()))
-        }
-        Err(error) => {
-            complain(&error.to_string());
-            error.exit()
-        }
-    }
+        }),
+        Some(Command::Events(_)) | None => Ok(ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        complain(&error.to_string());
+        error.exit()
+    })
 }
 
 /// Prints a line.

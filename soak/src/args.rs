@@ -243,7 +243,8 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || "expected a number of requests a second, max, or a part such as 50%".to_owned();
+        let bad =
+            || "expected a number of requests a second, max, or a part such as 50%".to_owned();
         let positive = |text: &str| text.parse().ok().filter(|number: &u64| *number > 0);
         match (text, text.strip_suffix('%')) {
             ("max", _) => Ok(Self::Max),

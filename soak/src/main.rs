@@ -27,17 +27,26 @@
 
 mod admin;
 mod args;
+mod charts;
 mod client;
 mod crew;
 mod evidence;
+mod judge;
 mod ledger;
 mod part;
+mod progress;
+mod quiescent;
+mod recorder;
+mod report;
+mod run;
 mod sampler;
 mod scenario;
 mod series;
 mod stage;
 mod stats;
+mod storm;
 mod summary;
+mod verdict;
 mod witness;
 
 use std::io::{self, Write as _};
@@ -55,12 +64,26 @@ fn main() -> ExitCode {
             say(&summary.to_string());
             ExitCode::from(u8::from(!summary.all_held()))
         }),
-        Some(Command::Events(_)) | None => Ok(ExitCode::SUCCESS),
+        Some(Command::Events(_)) => Ok(ExitCode::SUCCESS),
+        None => soak(&args.soak),
     };
     result.unwrap_or_else(|error| {
         complain(&error.to_string());
         error.exit()
     })
+}
+
+/// A soak, from the first flag to the page.
+fn soak(args: &args::SoakArgs) -> Result<ExitCode, part::SoakError> {
+    let evidence = evidence::Evidence::create(&args.artifacts, "soak")?;
+    let layout = run::Layout::new(args);
+    let directory = evidence.directory().display();
+    complain(&format!("seed {}; evidence in {directory}", layout.seed));
+    let found = run::run(args, layout, &evidence)?;
+    let checks = judge::judge(&found, args);
+    let (page, verdict) = report::soak(&found, checks, args, &evidence);
+    say(&page);
+    Ok(ExitCode::from(verdict.exit()))
 }
 
 /// Prints a line.

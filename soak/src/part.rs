@@ -212,13 +212,13 @@ impl Part {
 
     /// The next line, which is not kept; none at the end of its output, or when none has come by
     /// then.
-    pub(crate) fn next_line(&mut self, until: Instant) -> Option<String> {
+    pub(crate) fn next_line(&self, until: Instant) -> Option<String> {
         let left = until.saturating_duration_since(Instant::now());
         self.lines.recv_timeout(left).ok()
     }
 
     /// The lines that have come since the last time. They are not kept.
-    pub(crate) fn lines(&mut self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.lines.try_iter().collect()
     }
 

@@ -68,7 +68,9 @@ impl Usage {
             proportional: field("Pss:")?,
             descriptors: descriptors(pid)? as u64,
             threads: fs::read_dir(format!("/proc/{pid}/task"))?.count() as u64,
-            mappings: fs::read_to_string(format!("/proc/{pid}/maps"))?.lines().count() as u64,
+            mappings: fs::read_to_string(format!("/proc/{pid}/maps"))?
+                .lines()
+                .count() as u64,
             ticks: used.filter_map(|number| number.parse::<u64>().ok()).sum(),
         })
     }
@@ -78,7 +80,11 @@ impl Usage {
 /// does not come and go with.
 pub(crate) fn named_mappings(pid: u32) -> io::Result<u64> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let named = |line: &&str| line.split_whitespace().nth(5).is_some_and(|name| name != "[heap]");
+    let named = |line: &&str| {
+        line.split_whitespace()
+            .nth(5)
+            .is_some_and(|name| name != "[heap]")
+    };
     Ok(maps.lines().filter(named).count() as u64)
 }
 
@@ -137,7 +143,10 @@ pub(crate) fn session_bytes(socket: &Path) -> io::Result<u64> {
     let answer = admin::get(socket, "/sessions")?;
     let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
     let rows: Vec<serde_json::Value> = serde_json::from_str(body)?;
-    Ok(rows.iter().filter_map(|row| row.get("bytes")?.as_u64()).sum())
+    Ok(rows
+        .iter()
+        .filter_map(|row| row.get("bytes")?.as_u64())
+        .sum())
 }
 
 #[cfg(test)]

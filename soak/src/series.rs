@@ -197,9 +197,9 @@ impl Series {
 }
 
 /// The sum of the latencies of some rows.
-pub(crate) fn merged<'a>(texts: impl Iterator<Item = &'a str>) -> Option<Histogram<u64>> {
+pub(crate) fn merged<T: AsRef<str>>(texts: impl Iterator<Item = T>) -> Option<Histogram<u64>> {
     let mut sum = None;
-    texts.for_each(|text| add(&mut sum, text));
+    texts.for_each(|text| add(&mut sum, text.as_ref()));
     sum
 }
 
@@ -231,7 +231,10 @@ impl Building {
             lag: self.lag.as_ref().map_or(0, Histogram::max),
             usage: self.usage,
             latencies: latency.map_or_else(String::new, crate::client::encode),
-            lags: self.lag.as_ref().map_or_else(String::new, crate::client::encode),
+            lags: self
+                .lag
+                .as_ref()
+                .map_or_else(String::new, crate::client::encode),
         }
     }
 }

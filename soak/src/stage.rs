@@ -70,9 +70,12 @@ impl Stage {
         let (server, address) = listen(programs, "127.0.0.1:-1", logs[0].clone(), interrupt)?;
         let mut command = Command::new(programs.router()?);
         command.args(["--nats", &format!("nats://{address}")]);
-        command.arg("--log").arg(Self::router_log_in(directory.path()));
+        command
+            .arg("--log")
+            .arg(Self::router_log_in(directory.path()));
         command.args(&build.router);
-        let mut router = Part::start_logged("reference-router", &mut command, build.log("router.log"))?;
+        let mut router =
+            Part::start_logged("reference-router", &mut command, build.log("router.log"))?;
         router.wait_for("ready", interrupt)?;
         let (mut proxy, mut upstream) = (None, address.clone());
         if build.proxied {

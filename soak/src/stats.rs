@@ -72,7 +72,10 @@ pub(crate) fn p_of_fall(values: &[f64]) -> f64 {
 /// Standard deviation over mean, as a part of 1. None without a mean.
 pub(crate) fn variation(values: &[f64]) -> Option<f64> {
     let mean = mean(values)?;
-    let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+    let squares = values
+        .iter()
+        .map(|value| (value - mean).powi(2))
+        .sum::<f64>();
     let deviation = (squares / (number(values.len()) - 1.0).max(1.0)).sqrt();
     (mean > 0.0).then(|| deviation / mean)
 }
@@ -143,7 +146,10 @@ fn normal_below(z: f64) -> f64 {
     if z < 0.0 { above } else { 1.0 - above }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of points are far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of points are far below 2^52"
+)]
 const fn number(count: usize) -> f64 {
     count as f64
 }
@@ -193,7 +199,9 @@ mod tests {
 
     #[test]
     fn a_long_series_is_thinned_and_keeps_its_slope() {
-        let long: Vec<f64> = (0..7200).map(|x| f64::from(x) * 0.25 + f64::from(x % 7)).collect();
+        let long: Vec<f64> = (0..7200)
+            .map(|x| f64::from(x) * 0.25 + f64::from(x % 7))
+            .collect();
         let slope = theil_sen(&points(&long)).unwrap();
         near((slope.slope * 1000.0).round() / 1000.0, 0.25);
         assert!(slope.low <= 0.25 && slope.high >= 0.25, "{slope:?}");

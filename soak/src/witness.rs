@@ -56,7 +56,7 @@ impl Witness {
     /// Holds its history against the Router's log, once the Router has ended.
     pub(crate) fn judge(&self, stage: &Stage) -> Result<Verdict, SoakError> {
         let mut checker = Checker::new(Limits { epsilon: EPSILON });
-                checker
+        checker
             .client(&std::fs::read_to_string(&self.history)?)
             .map_err(std::io::Error::other)?;
         checker

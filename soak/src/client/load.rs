@@ -296,15 +296,15 @@ impl Load {
     fn tick(&mut self) {
         let now = monotonic_ns();
         if now >= self.next_tick {
+            // It belongs to the second that has ended, not to the one that has begun.
+            self.tell(self.next_tick - 1, false);
             self.next_tick = (now / SECOND + 1) * SECOND;
-            self.tell(now, false);
         }
     }
 
-    fn tell(&mut self, now: u64, idle: bool) {
+    fn tell(&mut self, at: u64, idle: bool) {
         let tick = Tick {
-            // What belongs to the second that ends now, not to the one that begins.
-            at: now.min(self.next_tick) - 1,
+            at,
             idle,
             account: self.ledger.take(),
             given_up: core::mem::take(&mut self.given_up),

@@ -94,11 +94,12 @@ fn picture<B: DrawingBackend>(
             minutes,
         };
         if panel.is_logarithmic {
-            let (from, to) = (least * 0.7, most * 1.8);
+            let (from, to) = (least * 0.7, most * 3.0);
             room.draw((from..to).log_scale(), (from, to))?;
         } else {
-            let from = if panel.from_zero { 0.0 } else { least * 0.9 };
-            let to = most * 1.12;
+            let from = if panel.from_zero { 0.0 } else { least * 0.8 };
+            // Room for the legend.
+            let to = most * 1.3;
             room.draw(from..to, (from, to))?;
         }
     }
@@ -259,7 +260,7 @@ fn panels(rows: &[Row]) -> Vec<Panel> {
                 ),
             ],
             is_logarithmic: false,
-            from_zero: true,
+            from_zero: false,
         },
         Panel {
             title: "Descriptors and threads of the gateway",

@@ -128,6 +128,7 @@ pub(crate) fn run(
         progress: Progress::new(args.duration.0),
         start: Instant::now(),
         looked: None,
+        is_on: false,
         found: Measured {
             layout,
             series: Series::default(),
@@ -177,6 +178,8 @@ struct Run<'a> {
     start: Instant,
     /// The second that was looked at last.
     looked: Option<u64>,
+    /// Whether the load is on, and what is measured is kept.
+    is_on: bool,
     found: Measured,
 }
 
@@ -201,8 +204,9 @@ impl Run<'_> {
             return Ok(());
         }
         self.found.zero = Some(self.point(0, None)?);
-        self.found.series = Series::starting(monotonic_ns() + 1_000_000_000);
+        self.found.series = Series::starting(monotonic_ns());
         self.start = Instant::now();
+        self.is_on = true;
         let layout = &self.found.layout;
         let (seed, every) = (layout.seed, layout.fault_every);
         self.storm = Storm::new(self.args.faults, seed, every, self.args.duration.0);
@@ -214,7 +218,7 @@ impl Run<'_> {
             let now = self.start.elapsed();
             let left = next.min(self.args.duration.0).saturating_sub(now);
             self.faults(left > Duration::from_secs(8).min(quiesce / 3))?;
-            if now >= next && next < self.args.duration.0 && self.storm.is_over() {
+            if now >= next && next + quiesce / 2 < self.args.duration.0 && self.storm.is_over() {
                 self.quiesce()?;
                 self.storm.put_off();
                 next += quiesce;
@@ -242,7 +246,7 @@ impl Run<'_> {
         self.crew.collect(&mut |tick| series.take(tick));
         let now = monotonic_ns();
         let second = series.second(now);
-        if self.looked == Some(second) {
+        if self.looked == Some(second) || !self.is_on {
             return Ok(());
         }
         self.looked = Some(second);
@@ -388,8 +392,10 @@ impl Run<'_> {
             .crew
             .end(&mut |tick| series.take(tick), &self.interrupt);
         self.found.clients = Some((tolerate(ended, &mut self.found.broken)?.unwrap_or(0), count));
-        let before = self.found.series.finish();
-        self.recorder.write(&self.found.series, before);
+        if self.is_on {
+            let before = self.found.series.finish();
+            self.recorder.write(&self.found.series, before);
+        }
         self.recorder.flush();
         let ended = self.stage.end(&self.interrupt);
         self.found.ended = tolerate(ended, &mut self.found.broken)?;

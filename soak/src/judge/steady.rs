@@ -21,6 +21,8 @@ const PAGE: f64 = 4096.0;
 const A_DAY: f64 = 0.02;
 /// Bytes that an hour may add.
 const AN_HOUR: f64 = 1_048_576.0;
+/// Hours that memory must be watched for.
+const SETTLED: f64 = 1.0 / 6.0;
 /// A fall over the run, as a part, that is too small to be one.
 const NEGLIGIBLE: f64 = 0.001;
 /// How much later than due a request may be sent, in microseconds, and the part that may be later.
@@ -115,7 +117,10 @@ fn judge_slope(slope: Slope, hours: f64, level: f64) -> (Verdict, String) {
     let limit = daily.min(AN_HOUR);
     let half = (slope.high - slope.low) / 2.0;
     let detectable = half.max(PAGE / hours.max(f64::MIN_POSITIVE));
-    let verdict = if slope.low > limit {
+    let verdict = if hours < SETTLED {
+        // What the process takes once for good is not told from what it takes again and again.
+        Verdict::Inconclusive
+    } else if slope.low > limit {
         Verdict::Fail
     } else if detectable > limit {
         Verdict::Inconclusive
@@ -321,8 +326,9 @@ mod tests {
         // The interval is wider than the limit, or the run shorter than a page takes.
         assert_eq!(verdict(0.0, 50_000.0, 1.0), Verdict::Inconclusive);
         assert_eq!(verdict(0.0, 0.0, 0.05), Verdict::Inconclusive);
-        // What clearly rises fails however short the run is.
-        assert_eq!(verdict(10.0 * MIB, 1.0 * MIB, 0.05), Verdict::Fail);
+        // What rises clearly fails, unless all that was seen is how it began.
+        assert_eq!(verdict(10.0 * MIB, 1.0 * MIB, 0.2), Verdict::Fail);
+        assert_eq!(verdict(10.0 * MIB, 1.0 * MIB, 0.05), Verdict::Inconclusive);
         // A large process is held to the second limit.
         let large = judge_slope(slope(1.5 * MIB, 0.1 * MIB), 1.0, 4096.0 * MIB).0;
         assert_eq!(large, Verdict::Fail);

@@ -1,4 +1,5 @@
-//! What the tools have in common: the history of a client, and the checker that holds it against
-//! what the Router received and what the gateway counted.
+//! What the tools have in common: the evidence that a run leaves, the history of a client, and the
+//! checker that holds it against what the Router received and what the gateway counted.
 
+pub mod artifact;
 pub mod history;

@@ -167,6 +167,9 @@ pub(crate) struct Programs {
     /// The proxy that breaks connections [default: fault-proxy beside this program]
     #[arg(long, value_name = "PATH", env = "IPC_SOAK_FAULT_PROXY")]
     fault_proxy: Option<PathBuf>,
+    /// The client that breaks the rules [default: hostile-client beside this program]
+    #[arg(long, value_name = "PATH", env = "IPC_SOAK_HOSTILE_CLIENT")]
+    hostile_client: Option<PathBuf>,
     /// The NATS server
     #[arg(
         long,
@@ -191,6 +194,11 @@ impl Programs {
     /// The reference Router's program.
     pub(crate) fn router(&self) -> std::io::Result<PathBuf> {
         beside(self.router.as_deref(), "reference-router")
+    }
+
+    /// The program of the client that breaks the rules.
+    pub(crate) fn hostile_client(&self) -> std::io::Result<PathBuf> {
+        beside(self.hostile_client.as_deref(), "hostile-client")
     }
 
     /// The proxy's program.

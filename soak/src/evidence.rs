@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use ipc_tools::artifact::Artifact;
+
 /// What could not be written.
 #[derive(Clone, Debug, Default)]
 struct Failures(Arc<Mutex<(u64, Option<String>)>>);
@@ -29,26 +31,25 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    /// Makes `parent/kind/TIME`, TIME in UTC to the second, with a number when there is one of that
-    /// name already.
-    pub(crate) fn create(parent: &Path, kind: &str) -> io::Result<Self> {
-        let parent = parent.join(kind);
-        fs::create_dir_all(&parent)?;
-        let time = humantime::format_rfc3339_seconds(now()).to_string();
-        let time = time.replace(':', "-");
-        let mut directory = parent.join(&time);
-        let mut number = 1;
-        while let Err(error) = fs::create_dir(&directory) {
-            if error.kind() != io::ErrorKind::AlreadyExists {
-                return Err(error);
-            }
-            number += 1;
-            directory = parent.join(format!("{time}.{number}"));
-        }
-        Ok(Self {
-            directory,
+    /// What goes into the directory of an artifact besides its own files.
+    pub(crate) fn of(artifact: &Artifact) -> Self {
+        Self::in_directory(artifact.path())
+    }
+
+    /// What goes into this directory.
+    pub(crate) fn in_directory(path: &Path) -> Self {
+        Self {
+            directory: path.to_owned(),
             failures: Failures::default(),
-        })
+        }
+    }
+
+    /// A directory inside, whose failures count here.
+    pub(crate) fn inside(&self, name: &str) -> Self {
+        Self {
+            directory: self.directory.join(name),
+            failures: self.failures.clone(),
+        }
     }
 
     /// Where it is.
@@ -90,10 +91,10 @@ impl Evidence {
     }
 }
 
-/// The time of day, for names and logs.
+/// The time of day, for logs.
 #[expect(
     clippy::disallowed_methods,
-    reason = "names a directory and dates a log; no deadline is computed from it"
+    reason = "dates a log; no deadline is computed from it"
 )]
 pub(crate) fn now() -> SystemTime {
     SystemTime::now()
@@ -156,9 +157,7 @@ mod tests {
     #[test]
     fn what_cannot_be_written_is_counted_and_the_rest_goes_on() {
         let directory = tempfile::tempdir().unwrap();
-        let evidence = Evidence::create(directory.path(), "soak").unwrap();
-        let second = Evidence::create(directory.path(), "soak").unwrap();
-        assert_ne!(evidence.directory(), second.directory());
+        let evidence = Evidence::in_directory(directory.path());
         let sink = evidence.sink("log");
         sink.line("one");
         sink.flush();

@@ -16,6 +16,14 @@
 //! | `stage` | what runs besides the clients |
 //! | `client` | a client process: checked load |
 //! | `crew` | the client processes, as their starter sees them |
+//! | `run` | a soak: load, faults, quiescent points |
+//! | `storm` | what is broken when, from a seed |
+//! | `quiescent` | what must be the same at rest |
+//! | `recorder` | the files that grow during a run |
+//! | `judge`, `verdict` | what a run is held to, and what that comes to |
+//! | `report`, `charts` | the pages and pictures for people |
+//! | `progress` | what is shown meanwhile |
+//! | `events` | what each kind of event leaves behind, in bytes |
 //! | `ledger` | each request completes exactly once, with its own reply |
 //! | `sampler` | what the gateway's process uses and counts |
 //! | `series` | what was measured, second by second |
@@ -30,6 +38,7 @@ mod args;
 mod charts;
 mod client;
 mod crew;
+mod events;
 mod evidence;
 mod judge;
 mod ledger;
@@ -64,7 +73,10 @@ fn main() -> ExitCode {
             say(&summary.to_string());
             ExitCode::from(u8::from(!summary.all_held()))
         }),
-        Some(Command::Events(_)) => Ok(ExitCode::SUCCESS),
+        Some(Command::Events(args)) => events::run(args).map(|(page, verdict)| {
+            say(&page);
+            ExitCode::from(verdict.exit())
+        }),
         None => soak(&args.soak),
     };
     result.unwrap_or_else(|error| {
@@ -75,13 +87,15 @@ fn main() -> ExitCode {
 
 /// A soak, from the first flag to the page.
 fn soak(args: &args::SoakArgs) -> Result<ExitCode, part::SoakError> {
-    let evidence = evidence::Evidence::create(&args.artifacts, "soak")?;
     let layout = run::Layout::new(args);
+    let told = report::configuration(args, layout.seed);
+    let artifact = report::begin(&args.artifacts, "soak", &args.programs, told)?;
+    let evidence = evidence::Evidence::of(&artifact);
     let directory = evidence.directory().display();
     complain(&format!("seed {}; evidence in {directory}", layout.seed));
     let found = run::run(args, layout, &evidence)?;
     let checks = judge::judge(&found, args);
-    let (page, verdict) = report::soak(&found, checks, args, &evidence);
+    let (page, verdict) = report::soak(&found, checks, args, &evidence, artifact);
     say(&page);
     Ok(ExitCode::from(verdict.exit()))
 }

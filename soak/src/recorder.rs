@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn the_files_can_be_read_again() {
         let directory = tempfile::tempdir().unwrap();
-        let evidence = Evidence::create(directory.path(), "soak").unwrap();
+        let evidence = Evidence::in_directory(directory.path());
         let recorder = Recorder::new(&evidence);
         let mut histogram = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap();
         histogram.record(1500).unwrap();

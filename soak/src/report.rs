@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Command;
 
+use ipc_tools::artifact::{self, Artifact};
 use serde_json::{Value, json};
 
 use crate::args::{Programs, Rate, SoakArgs};
@@ -14,91 +14,59 @@ use crate::run::Measured;
 use crate::series::merged;
 use crate::verdict::{Check, Verdict};
 
-/// Where it runs.
-pub(crate) fn environment(programs: &Programs, more: Value) -> Value {
-    let read = |path: &str| {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.trim().to_owned()
-    };
-    let cpuinfo = read("/proc/cpuinfo");
-    let model = cpuinfo.lines().find(|line| line.starts_with("model name"));
-    let model = model.and_then(|line| line.split_once(": "));
-    let gateway = programs.gateway().unwrap_or_default();
-    let mut value = json!({
-        "kernel": read("/proc/sys/kernel/osrelease"),
-        "cpu": model.map(|(_, model)| model),
-        "cpus": std::thread::available_parallelism().map_or(0, usize::from),
-        "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "memory": read("/proc/meminfo").lines().next().unwrap_or_default(),
-        "revision": said("git", &["rev-parse", "HEAD"]),
-        "modified": !said("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty(),
-        "rustc": said("rustc", &["--version"]),
-        "nats_server": said(&programs.nats_server.display().to_string(), &["--version"]),
-        "gateway": said(&gateway.display().to_string(), &["--version"]),
-        "gateway_path": gateway,
-        "build": if cfg!(debug_assertions) { "debug" } else { "release" },
-        "command": std::env::args().collect::<Vec<_>>(),
-        "time": humantime::format_rfc3339_seconds(crate::evidence::now()).to_string(),
-    });
-    if let (Some(all), Value::Object(more)) = (value.as_object_mut(), more) {
-        all.extend(more);
-    }
-    value
+/// Makes the directory of a run of this kind.
+pub(crate) fn begin(
+    root: &Path,
+    kind: &str,
+    programs: &Programs,
+    configuration: Value,
+) -> std::io::Result<Artifact> {
+    let mut named = artifact::Programs::find();
+    named.gateway = programs.gateway().ok();
+    named.nats_server = Some(programs.nats_server.clone());
+    Artifact::create_with(root, kind, &named, configuration)
 }
 
-fn said(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    output.map_or_else(
-        |_| String::new(),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-    )
-}
-
-/// Writes checks and verdict, and the page that begins with `head` and ends with `tail`; returns the
-/// page and the verdict. What could not be written makes one check more.
+/// Writes checks, page and verdict; returns the page and the verdict. What could not be written makes
+/// one check more.
 pub(crate) fn conclude(
+    mut artifact: Artifact,
     evidence: &Evidence,
     mut checks: Vec<Check>,
     head: &str,
     tail: &str,
 ) -> (String, Verdict) {
-    let lines = |checks: &[Check]| -> String {
-        let lines = checks
-            .iter()
-            .filter_map(|check| serde_json::to_string(check).ok());
-        lines.map(|line| line + "\n").collect()
-    };
-    // Once, so that this too is known to be written or not.
-    evidence.write("checks.jsonl", lines(&checks));
+    for check in &checks {
+        if let Err(error) = artifact.check(&check.line()) {
+            evidence.failed("checks.jsonl", error);
+        }
+    }
+    let last = whole(evidence);
+    if let Err(error) = artifact.check(&last.line()) {
+        evidence.failed("checks.jsonl", error);
+    }
+    checks.push(last);
+    let text = format!("{head}\n{tail}");
+    if let Err(error) = artifact.finish(&text) {
+        evidence.failed("verdict.json", error);
+    }
+    // Once more, with what has happened meanwhile, for whoever reads the page.
+    checks.pop();
     checks.push(whole(evidence));
     let verdict = Verdict::worst(&checks);
     let page = format!("{head}\n{}\n{tail}", table(&checks, verdict));
-    evidence.write("checks.jsonl", lines(&checks));
-    let summary = json!({
-        "verdict": verdict,
-        "checks": checks.len(),
-        "failed": names(&checks, Verdict::Fail),
-        "inconclusive": names(&checks, Verdict::Inconclusive),
-    });
-    evidence.write("verdict.json", format!("{summary:#}\n"));
-    evidence.write("SUMMARY.md", &page);
     (page, verdict)
-}
-
-fn names(checks: &[Check], verdict: Verdict) -> Vec<&'static str> {
-    let of_it = checks.iter().filter(|check| check.verdict == verdict);
-    of_it.map(|check| check.name).collect()
 }
 
 /// Whether everything could be written.
 fn whole(evidence: &Evidence) -> Check {
     let required = "everything measured could be written";
     match evidence.failures() {
-        (0, _) => Check::new("evidence", Verdict::Pass, required, "it was"),
+        (0, _) => Check::new("evidence.complete", Verdict::Pass, required, "it was"),
         (count, first) => {
             let first = first.unwrap_or_default();
             let text = format!("the evidence is incomplete: {count} failures, the first {first}");
-            Check::new("evidence", Verdict::Inconclusive, required, text)
+            Check::new("evidence.complete", Verdict::Inconclusive, required, text)
         }
     }
 }
@@ -131,9 +99,31 @@ pub(crate) fn soak(
     checks: Vec<Check>,
     args: &SoakArgs,
     evidence: &Evidence,
+    artifact: Artifact,
 ) -> (String, Verdict) {
-    let seed = found.layout.seed;
-    let settings = json!({
+    let results = json!({
+        "rate": found.rate,
+        "capacity": found.capacity,
+        "requests": found.series.total.sent,
+        "completions": found.series.total.codes,
+        "router": found.ended.as_ref().map(|ended| ended.counts.as_str()),
+    });
+    evidence.write("results.json", format!("{results:#}\n"));
+    let title = title(found, args);
+    let png = evidence.directory().join("charts.png");
+    match charts::draw(&found.series, &title, &png) {
+        Ok(svg) => evidence.write("charts.svg", svg),
+        Err(error) => evidence.failed("charts", std::io::Error::other(error)),
+    }
+    let (head, tail) = (head(found, args, &title), tail(found));
+    conclude(artifact, evidence, checks, &head, &tail)
+}
+
+/// What a soak is told to do.
+pub(crate) fn configuration(args: &SoakArgs, seed: u64) -> Value {
+    let config = args.config.as_deref().map(std::fs::read_to_string);
+    let governor = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor";
+    json!({
         "seed": seed,
         "faults": args.faults.name(),
         "duration_s": args.duration.0.as_secs_f64(),
@@ -141,24 +131,10 @@ pub(crate) fn soak(
         "window": args.window,
         "payload": args.payload,
         "timeout_s": args.timeout.0.as_secs_f64(),
-        "rate": found.rate,
-        "capacity": found.capacity,
-        "config": args.config.as_deref().map(read_config),
-        "router": found.ended.as_ref().map(|ended| ended.counts.as_str()),
-    });
-    let environment = environment(&args.programs, settings);
-    evidence.write("environment.json", format!("{environment:#}\n"));
-    let title = title(found, args);
-    let png = evidence.directory().join("charts.png");
-    match charts::draw(&found.series, &title, &png) {
-        Ok(svg) => evidence.write("charts.svg", svg),
-        Err(error) => evidence.failed("charts", std::io::Error::other(error)),
-    }
-    conclude(evidence, checks, &head(found, args, &title), &tail(found))
-}
-
-fn read_config(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap_or_default()
+        "gateway_config": config.and_then(Result::ok),
+        "governor": std::fs::read_to_string(governor).ok(),
+        "build": if cfg!(debug_assertions) { "debug" } else { "release" },
+    })
 }
 
 fn title(found: &Measured, args: &SoakArgs) -> String {
@@ -178,7 +154,7 @@ fn title(found: &Measured, args: &SoakArgs) -> String {
 
 fn head(found: &Measured, args: &SoakArgs, title: &str) -> String {
     let sum = &found.series.total;
-    let mut text = format!("# {title}\n\n");
+    let mut text = format!("## {title}\n\n");
     let codes = sum
         .codes
         .iter()
@@ -239,7 +215,7 @@ fn tail(found: &Measured) -> String {
         .ok();
     }
     text.push_str(
-        "\nFiles: environment.json, checks.jsonl, verdict.json, metrics.csv (1 Hz), latency.hlog and \
+        "\nFiles: environment.json, results.json, checks.jsonl, verdict.json, metrics.csv (1 Hz), latency.hlog and \
          generator-lag.hlog (HdrHistogram, microseconds), quiescent.jsonl, charts.svg and .png, \
          logs of each process.\n",
     );

@@ -98,6 +98,7 @@ pub(crate) fn run(
         programs: &args.programs,
         evidence: Some(evidence),
         router: router_flags(args.faults, layout.seed),
+        silent: false,
         proxied: args.faults == Level::Storm,
         config: args.config.as_deref(),
     };

@@ -30,6 +30,7 @@ pub(crate) fn run(args: &ScenarioArgs) -> Result<Summary, SoakError> {
         programs: &args.programs,
         evidence: None,
         router: witness::log_flags(),
+        silent: false,
         proxied: false,
         config: None,
     };

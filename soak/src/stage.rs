@@ -29,6 +29,8 @@ pub(crate) struct Build<'a> {
     pub(crate) evidence: Option<&'a Evidence>,
     /// More flags for the Router.
     pub(crate) router: Vec<String>,
+    /// Whether these flags keep the Router from answering.
+    pub(crate) silent: bool,
     /// Whether connections to NATS go through the proxy.
     pub(crate) proxied: bool,
     /// Configuration of the gateway.
@@ -108,7 +110,7 @@ impl Stage {
             directory,
         };
         stage.gateway.wait_for("serving", interrupt)?;
-        stage.warm_up(interrupt)?;
+        stage.warm_up(build.silent, interrupt)?;
         Ok(stage)
     }
 
@@ -126,17 +128,22 @@ impl Stage {
         directory.join("router.log")
     }
 
-    /// Waits until a request is answered, every connection to NATS is up, and the session that
-    /// asked is gone.
-    fn warm_up(&self, interrupt: &Interrupt) -> Result<(), SoakError> {
+    /// Waits until a request is answered, or not where nobody answers, every connection to NATS is
+    /// up, and the session that asked is gone.
+    fn warm_up(&self, silent: bool, interrupt: &Interrupt) -> Result<(), SoakError> {
         let answered = interrupt.until(REST, || {
             let builder = ClientBuilder::new().socket(&self.socket);
             let Ok(mut client) = builder.connect() else {
                 return Ok(false);
             };
             let body = r#"{"tenant_id":"soak","request_id":"0","task":{"type":"soak","payload":{"text":""}}}"#;
-            let reply = client.call(Request::to("decide").payload(body));
-            Ok(reply.is_ok_and(|reply| reply.code() == Code::Ok))
+            let mut request = Request::to("decide").payload(body);
+            if silent {
+                request = request.timeout(SETTLED);
+            }
+            let expected = if silent { Code::Timeout } else { Code::Ok };
+            let reply = client.call(request);
+            Ok(reply.is_ok_and(|reply| reply.code() == expected))
         })?;
         let rests = interrupt.until(REST, || {
             Ok(self.is_connected()? && admin::get(&self.socket, "/sessions")?.ends_with("[]"))

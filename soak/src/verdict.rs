@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use ipc_tools::artifact;
 
 /// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verdict {
     Pass,
     /// The run cannot tell.
@@ -36,6 +35,16 @@ impl Verdict {
     }
 }
 
+impl From<Verdict> for artifact::Verdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Pass => Self::Pass,
+            Verdict::Inconclusive => Self::Inconclusive,
+            Verdict::Fail => Self::Fail,
+        }
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -47,9 +56,9 @@ impl fmt::Display for Verdict {
 }
 
 /// One check.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Check {
-    /// A short name, stable for readers of the file.
+    /// Category and name, stable for readers of the file.
     pub(crate) name: &'static str,
     pub(crate) verdict: Verdict,
     /// What is required.
@@ -72,6 +81,13 @@ impl Check {
             required: required.into(),
             found: found.into(),
         }
+    }
+
+    /// As a line of `checks.jsonl`.
+    pub(crate) fn line(&self) -> artifact::Check {
+        let (category, _) = self.name.split_once('.').unwrap_or((self.name, ""));
+        let (required, verdict) = (self.required.as_str(), self.verdict.into());
+        artifact::Check::new(self.name, category, required, verdict).detail(self.found.as_str())
     }
 }
 

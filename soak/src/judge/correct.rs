@@ -36,7 +36,12 @@ fn complete(found: &Measured) -> Check {
         (None, true) => (Verdict::Inconclusive, "it was interrupted".to_owned()),
         (None, false) => (Verdict::Pass, "it did".to_owned()),
     };
-    Check::new("complete", verdict, "the run goes on to its end", text)
+    Check::new(
+        "correct.complete",
+        verdict,
+        "the run goes on to its end",
+        text,
+    )
 }
 
 fn ledger(found: &Measured) -> Check {
@@ -52,7 +57,7 @@ fn ledger(found: &Measured) -> Check {
         sum.sent, sum.lost, sum.repeated, sum.mixed_up
     );
     let required = "each accepted request completes exactly once, with its own reply";
-    Check::new("ledger", verdict, required, text)
+    Check::new("correct.ledger", verdict, required, text)
 }
 
 /// Codes that may occur.
@@ -82,14 +87,19 @@ fn outcomes(found: &Measured, args: &SoakArgs) -> Check {
     let text = codes.iter().map(|(code, count)| format!("{code} {count}"));
     let required = format!("no completions but {}", legal.join(", "));
     let text = text.collect::<Vec<_>>().join(", ");
-    Check::new("outcomes", Verdict::of(!illegal), required, text)
+    Check::new("correct.outcomes", Verdict::of(!illegal), required, text)
 }
 
 fn deadlines(found: &Measured) -> Check {
     let overdue = found.series.total.overdue;
     let required = "no completion 250 ms or more after its deadline, by the gateway's clock";
     let text = format!("{overdue} were");
-    Check::new("deadlines", Verdict::of(overdue == 0), required, text)
+    Check::new(
+        "correct.deadlines",
+        Verdict::of(overdue == 0),
+        required,
+        text,
+    )
 }
 
 fn books(found: &Measured) -> Check {
@@ -108,7 +118,7 @@ fn books(found: &Measured) -> Check {
         (None, count) => (Verdict::Pass, format!("they did at {count} points")),
     };
     let required = "at each quiescent point the books balance";
-    Check::new("books", verdict, required, text)
+    Check::new("correct.books", verdict, required, text)
 }
 
 /// The books say what the clients say. Only where no client was killed.
@@ -116,7 +126,7 @@ fn same_books(found: &Measured) -> Check {
     let required = "the gateway's completions are the clients'";
     let (Some(zero), Some(last)) = (&found.zero, found.points.last()) else {
         return Check::new(
-            "same-books",
+            "correct.same-books",
             Verdict::Inconclusive,
             required,
             "there was no point",
@@ -139,7 +149,7 @@ fn same_books(found: &Measured) -> Check {
         differing.join("; ")
     };
     Check::new(
-        "same-books",
+        "correct.same-books",
         Verdict::of(differing.is_empty()),
         required,
         text,
@@ -150,7 +160,7 @@ fn quiescent(found: &Measured) -> Check {
     let required = "at each quiescent point exactly what was there at the first";
     let Some(first) = found.points.first() else {
         return Check::new(
-            "quiescent",
+            "correct.quiescent",
             Verdict::Inconclusive,
             required,
             "there was none",
@@ -179,7 +189,7 @@ fn quiescent(found: &Measured) -> Check {
             (Verdict::Pass, text)
         }
     };
-    Check::new("quiescent", verdict, required, text)
+    Check::new("correct.quiescent", verdict, required, text)
 }
 
 fn witness(found: &Measured) -> Check {
@@ -191,13 +201,13 @@ fn witness(found: &Measured) -> Check {
         }
         Ok(verdict) => (Verdict::of(verdict.holds()), verdict.to_string()),
     };
-    Check::new("witness", verdict, required, text)
+    Check::new("correct.witness", verdict, required, text)
 }
 
 fn ends(found: &Measured) -> Check {
     let required = "gateway and clients end in order, and nothing panics";
     let (Some(ended), Some((clients, count))) = (&found.ended, found.clients) else {
-        return Check::new("ends", Verdict::Fail, required, "they did not end");
+        return Check::new("correct.ends", Verdict::Fail, required, "they did not end");
     };
     let ok = found.series.total.count(Code::Ok);
     let received = ended.received;
@@ -207,7 +217,7 @@ fn ends(found: &Measured) -> Check {
          {ok} answers",
         ended.how, ended.panics
     );
-    Check::new("ends", Verdict::of(holds), required, text)
+    Check::new("correct.ends", Verdict::of(holds), required, text)
 }
 
 /// Success while nothing is broken.
@@ -238,5 +248,5 @@ fn recovery(found: &Measured) -> Check {
         found.festers.len(),
         part * 100.0
     );
-    Check::new("recovery", verdict, required, text)
+    Check::new("correct.recovery", verdict, required, text)
 }

@@ -35,10 +35,10 @@ pub(super) fn checks(found: &Measured, args: &SoakArgs) -> Vec<Check> {
     let generator = generator(found, args);
     let is_void = generator.verdict != Verdict::Pass;
     let mut checks = vec![
-        memory("rss", "resident memory", found, args, |usage| {
+        memory("steady.rss", "resident memory", found, args, |usage| {
             usage.resident
         }),
-        memory("pss", "proportional memory", found, args, |usage| {
+        memory("steady.pss", "proportional memory", found, args, |usage| {
             usage.proportional
         }),
         generator,
@@ -154,12 +154,12 @@ fn generator(found: &Measured, args: &SoakArgs) -> Check {
     );
     if args.rate == Rate::Max {
         let text = "nothing is due: the windows are kept full";
-        return Check::new("generator", Verdict::Pass, required, text);
+        return Check::new("steady.generator", Verdict::Pass, required, text);
     }
     let rows = || found.series.calm(0, u64::MAX);
     let Some(lag) = merged(rows().map(|row| row.lags.as_str())) else {
         return Check::new(
-            "generator",
+            "steady.generator",
             Verdict::Inconclusive,
             required,
             "nothing was sent",
@@ -188,7 +188,7 @@ fn generator(found: &Measured, args: &SoakArgs) -> Check {
         late * 100.0,
         lost * 100.0,
     );
-    Check::new("generator", verdict, required, text)
+    Check::new("steady.generator", verdict, required, text)
 }
 
 /// Windows after the warm-up.
@@ -217,7 +217,7 @@ fn throughput(found: &Measured, args: &SoakArgs) -> Check {
         }
         _ => (Verdict::Inconclusive, too_few(rates.len())),
     };
-    Check::new("throughput", verdict, required, text)
+    Check::new("steady.throughput", verdict, required, text)
 }
 
 fn too_few(count: usize) -> String {
@@ -233,7 +233,7 @@ fn trend(found: &Measured, args: &SoakArgs) -> Check {
     );
     if rates.len() < WINDOWS {
         let text = too_few(rates.len());
-        return Check::new("trend", Verdict::Inconclusive, required, text);
+        return Check::new("steady.trend", Verdict::Inconclusive, required, text);
     }
     let p = p_of_fall(&rates);
     #[expect(clippy::cast_precision_loss, reason = "seconds of a run")]
@@ -245,7 +245,7 @@ fn trend(found: &Measured, args: &SoakArgs) -> Check {
     let change = slope * args.duration.0.as_secs_f64() / mean(&rates).unwrap_or(1.0);
     let holds = p > 0.05 || change > -NEGLIGIBLE;
     let text = format!("p {p:.3}, {:+.3} % over the run", change * 100.0);
-    Check::new("trend", Verdict::of(holds), required, text)
+    Check::new("steady.trend", Verdict::of(holds), required, text)
 }
 
 /// Seconds of a quarter, from 0.
@@ -273,7 +273,7 @@ fn quarters(found: &Measured, args: &SoakArgs) -> Check {
             "too few windows without a fault".to_owned(),
         ),
     };
-    Check::new("quarters", verdict, required, text)
+    Check::new("steady.quarters", verdict, required, text)
 }
 
 fn latency(found: &Measured, args: &SoakArgs) -> Check {
@@ -297,7 +297,7 @@ fn latency(found: &Measured, args: &SoakArgs) -> Check {
             (Verdict::Inconclusive, text)
         }
     };
-    Check::new("latency", verdict, required, text)
+    Check::new("steady.latency", verdict, required, text)
 }
 
 #[cfg(test)]

@@ -111,10 +111,7 @@ fn measure(
     let mut points = vec![(0, first)];
     let (mut made, begun) = (0, Instant::now());
     for round in 1..=ROUNDS {
-        let due = (count * round / ROUNDS).saturating_sub(made);
-        if due > 0 {
-            made += maker.make(due, &mut stage, interrupt)?;
-        }
+        made += maker.make((count / ROUNDS).max(1), &mut stage, interrupt)?;
         at_rest(&stage, maker.sessions(), interrupt)?;
         let now = resident(stage.gateway.pid())?;
         points.push((made, now));

@@ -9,9 +9,9 @@ fn a_few_events_of_each_kind_are_made_and_none_leaks_grossly() {
     let flags = [
         "events",
         "--scale",
-        "0.004",
+        "0.002",
         "--reconnects",
-        "2000",
+        "4000",
         "--artifacts",
         artifacts,
     ];

@@ -43,19 +43,18 @@ fn command(directory: &Path, arguments: &[&str]) -> Command {
 
 /// The soak, run by a program that becomes it.
 fn command_by(prefix: &[&str], directory: &Path, arguments: &[&str]) -> Command {
-    let words: Vec<&str> = prefix
+    let mut words = prefix
         .iter()
         .copied()
         .chain([env!("CARGO_BIN_EXE_ipc-soak")])
-        .chain(arguments.iter().copied())
-        .collect();
-    let mut command = Command::new(words[0]);
+        .chain(arguments.iter().copied());
+    let mut command = Command::new(words.next().unwrap());
     let beside = |name: &str| programs().join(name);
     command
         .env("TMPDIR", directory)
         .env("IPC_SOAK_GATEWAY", beside("ipc-gateway"))
         .env("IPC_SOAK_ROUTER", beside("reference-router"))
-        .args(&words[1..])
+        .args(words)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command

@@ -1,12 +1,14 @@
 //! A program that is run: what it says is read as it comes, and it ends with its guard.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead as _, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::evidence::Sink;
 
 /// Longest time to start, and to end.
 const BOUND: Duration = Duration::from_secs(20);
@@ -40,6 +42,8 @@ impl SoakError {
     pub(crate) fn exit(&self) -> ExitCode {
         match self {
             Self::Interrupted => ExitCode::from(130),
+            // EX_UNAVAILABLE of sysexits.h.
+            Self::Start(..) => ExitCode::from(69),
             _ => ExitCode::FAILURE,
         }
     }
@@ -65,14 +69,23 @@ impl Interrupt {
         let (tell, interrupts) = channel();
         std::thread::spawn(move || {
             runtime.block_on(async {
-                tokio::select! {
-                    _ = int.recv() => {}
-                    _ = term.recv() => {}
+                loop {
+                    tokio::select! {
+                        _ = int.recv() => {}
+                        _ = term.recv() => {}
+                    }
+                    if tell.send(()).is_err() {
+                        return;
+                    }
                 }
             });
-            tell.send(()).ok();
         });
         Ok(Self(interrupts))
+    }
+
+    /// Lets time pass; whether an interrupt has come meanwhile.
+    pub(crate) fn has_come(&self, time: Duration) -> bool {
+        self.pause(time).is_err()
     }
 
     /// Lets time pass; an error when an interrupt has come.
@@ -115,6 +128,15 @@ pub(crate) struct Part {
 impl Part {
     /// Starts a program. Its input stays open until [`close_input`](Self::close_input).
     pub(crate) fn start(name: &str, command: &mut Command) -> Result<Self, SoakError> {
+        Self::start_logged(name, command, Sink::none())
+    }
+
+    /// Starts a program whose lines are written to `log` as well.
+    pub(crate) fn start_logged(
+        name: &str,
+        command: &mut Command,
+        log: Sink,
+    ) -> Result<Self, SoakError> {
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child = command
             .stdin(Stdio::piped())
@@ -124,10 +146,10 @@ impl Part {
             .map_err(|error| SoakError::Start(program, error))?;
         let (tell, lines) = channel();
         if let Some(output) = child.stdout.take() {
-            read(output, tell.clone());
+            read(output, tell.clone(), log.clone());
         }
         if let Some(output) = child.stderr.take() {
-            read(output, tell);
+            read(output, tell, log);
         }
         Ok(Self {
             name: name.to_owned(),
@@ -165,9 +187,39 @@ impl Part {
 
     /// Ends it with SIGTERM and waits for that.
     pub(crate) fn terminate(&mut self, interrupt: &Interrupt) -> Result<ExitStatus, SoakError> {
-        let pid = self.pid().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status()?;
+        self.signal("-TERM")?;
         self.end(interrupt)
+    }
+
+    /// Sends it a signal, by the name that `kill` knows.
+    pub(crate) fn signal(&self, signal: &str) -> io::Result<()> {
+        let pid = self.pid().to_string();
+        Command::new("kill").args([signal, &pid]).status()?;
+        Ok(())
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Writes a line to its input. One that has ended does not read it.
+    pub(crate) fn order(&mut self, line: &str) {
+        if let Some(input) = &mut self.child.stdin {
+            writeln!(input, "{line}").ok();
+        }
+    }
+
+    /// The next line, which is not kept; none at the end of its output, or when none has come by
+    /// then.
+    pub(crate) fn next_line(&self, until: Instant) -> Option<String> {
+        let left = until.saturating_duration_since(Instant::now());
+        self.lines.recv_timeout(left).ok()
+    }
+
+    /// The lines that have come since the last time. They are not kept.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
     }
 
     /// Ends it with SIGKILL.
@@ -236,9 +288,10 @@ impl Drop for Part {
 }
 
 /// Reads a pipe on a thread of its own: one that nobody reads would stop its writer.
-fn read(pipe: impl Read + Send + 'static, tell: Sender<String>) {
+fn read(pipe: impl Read + Send + 'static, tell: Sender<String>, log: Sink) {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            log.line(&line);
             if tell.send(line).is_err() {
                 return;
             }

@@ -1,8 +1,13 @@
-//! What a process uses, over time: resident memory and descriptors, from `/proc`.
+//! What a process uses, from `/proc`, and what the gateway counts, from its admin server.
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
+
+use ipc_tools::history::Books;
+
+use crate::admin;
 
 /// One look at a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +31,147 @@ impl Sample {
     }
 }
 
+/// What the gateway's process uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Whose it is.
+    pub(crate) pid: u32,
+    /// Resident memory, in bytes.
+    pub(crate) resident: u64,
+    /// The same, what is shared counted in part, in bytes.
+    pub(crate) proportional: u64,
+    /// Open descriptors.
+    pub(crate) descriptors: u64,
+    /// Threads.
+    pub(crate) threads: u64,
+    /// Mappings.
+    pub(crate) mappings: u64,
+    /// Processor time used, in clock ticks of 10 ms.
+    pub(crate) ticks: u64,
+}
+
+impl Usage {
+    /// Looks.
+    pub(crate) fn take(pid: u32) -> io::Result<Self> {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let field = |name: &str| {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(kib).ok_or_else(gone)
+        };
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name, which may hold anything, ends with the last bracket.
+        let (_, numbers) = stat.rsplit_once(") ").ok_or_else(gone)?;
+        let used = numbers.split(' ').skip(11).take(2);
+        Ok(Self {
+            pid,
+            resident: field("Rss:")?,
+            proportional: field("Pss:")?,
+            descriptors: descriptors(pid)? as u64,
+            threads: fs::read_dir(format!("/proc/{pid}/task"))?.count() as u64,
+            mappings: fs::read_to_string(format!("/proc/{pid}/maps"))?
+                .lines()
+                .count() as u64,
+            ticks: used.filter_map(|number| number.parse::<u64>().ok()).sum(),
+        })
+    }
+}
+
+/// Mappings of a process that are of a file, a session's memory or a stack: those that the allocator
+/// does not come and go with.
+pub(crate) fn named_mappings(pid: u32) -> io::Result<u64> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let named = |line: &&str| {
+        line.split_whitespace()
+            .nth(5)
+            .is_some_and(|name| name != "[heap]")
+    };
+    Ok(maps.lines().filter(named).count() as u64)
+}
+
 /// Open descriptors of a process.
 pub(crate) fn descriptors(pid: u32) -> io::Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
 
-fn resident(pid: u32) -> io::Result<u64> {
+/// Resident memory of a process, in bytes.
+pub(crate) fn resident(pid: u32) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.map(|kib| kib * 1024)
-        .ok_or_else(|| io::Error::other("the process has ended"))
+    line.and_then(kib).ok_or_else(gone)
+}
+
+/// Bytes of a number of KiB.
+fn kib(text: &str) -> Option<u64> {
+    let kib = text.split_whitespace().next()?.parse::<u64>().ok()?;
+    Some(kib * 1024)
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the process has ended")
+}
+
+/// What the gateway counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    text: String,
+    /// The books.
+    pub(crate) books: Books,
+}
+
+impl Counters {
+    /// Asks the gateway.
+    pub(crate) fn take(socket: &Path) -> io::Result<Self> {
+        let text = admin::get(socket, "/metrics")?;
+        let books = Books::parse(&text).map_err(io::Error::other)?;
+        Ok(Self { text, books })
+    }
+
+    /// The sum of all samples of a name.
+    pub(crate) fn sum(&self, name: &str) -> u64 {
+        let lines = self.text.lines().filter(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with([' ', '{']))
+        });
+        lines
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
+            .sum()
+    }
+}
+
+/// Shared memory of all sessions, in bytes: what their users are charged for.
+pub(crate) fn session_bytes(socket: &Path) -> io::Result<u64> {
+    let answer = admin::get(socket, "/sessions")?;
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let rows: Vec<serde_json::Value> = serde_json::from_str(body)?;
+    Ok(rows
+        .iter()
+        .filter_map(|row| row.get("bytes")?.as_u64())
+        .sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_can_be_looked_at() {
+        let usage = Usage::take(std::process::id()).unwrap();
+        assert!(usage.resident > 0 && usage.proportional > 0);
+        assert!(usage.threads > 0 && usage.mappings > 0 && usage.descriptors > 2);
+        let named = named_mappings(std::process::id()).unwrap();
+        assert!(named > 0 && named <= usage.mappings);
+        Usage::take(0).unwrap_err();
+    }
+
+    #[test]
+    fn counters_are_summed_over_their_labels() {
+        let counters = Counters {
+            text: "ipcgw_timers{worker=\"0\"} 2\nipcgw_timers{worker=\"1\"} 3\n\
+                   ipcgw_timers_more 9\nipcgw_nats_connected 2\n"
+                .to_owned(),
+            books: Books::default(),
+        };
+        assert_eq!(counters.sum("ipcgw_timers"), 5);
+        assert_eq!(counters.sum("ipcgw_nats_connected"), 2);
+    }
 }

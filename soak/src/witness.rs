@@ -1,60 +1,49 @@
 //! The witness: one more client, of little load, whose every request is held against what the Router
 //! received.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use ipc_tools::history::{Checker, Limits, Verdict};
 
-use crate::args::Args;
+use crate::args::Programs;
 use crate::part::{Interrupt, Part, SoakError};
+use crate::stage::Stage;
 
 /// Its name; its requests have ids that begin with it.
-const NAME: &str = "witness";
+pub(crate) const NAME: &str = "witness";
 /// Requests a second.
 const RATE: &str = "200";
 /// How much later than its deadline a completion may be seen.
-const EPSILON: std::time::Duration = std::time::Duration::from_millis(250);
+pub(crate) const EPSILON: std::time::Duration = std::time::Duration::from_millis(250);
 
-/// The client, and where it and the Router write.
+/// The client, and where it writes.
 pub(crate) struct Witness {
     part: Part,
     history: PathBuf,
-    log: PathBuf,
 }
 
-/// Where the Router logs what the witness asks.
-pub(crate) fn log(directory: &Path) -> PathBuf {
-    directory.join("router.log")
-}
-
-/// What the Router must be told to log that and nothing else.
-pub(crate) fn log_flags(directory: &Path, command: &mut Command) {
-    command.arg("--log").arg(log(directory));
+/// What the Router must be told to log what the witness asks and nothing else.
+pub(crate) fn log_flags() -> Vec<String> {
     let mark = format!(r#""request_id":"{NAME}-"#);
-    command.args(["--log-matching", &mark]);
+    vec!["--log-matching".to_owned(), mark]
 }
 
 impl Witness {
     /// Starts it; returns when it is attached.
     pub(crate) fn start(
-        args: &Args,
-        socket: &Path,
-        directory: &Path,
+        programs: &Programs,
+        stage: &Stage,
         interrupt: &Interrupt,
     ) -> Result<Self, SoakError> {
-        let history = directory.join("history");
-        let mut command = Command::new(args.history_client()?);
-        command.arg("--socket").arg(socket);
+        let history = stage.directory().join("history");
+        let mut command = Command::new(programs.history_client()?);
+        command.arg("--socket").arg(&stage.socket);
         command.arg("--history").arg(&history);
         command.args(["--name", NAME, "--tenant", "soak", "--rate", RATE]);
         let mut part = Part::start(NAME, &mut command)?;
         part.wait_for("attached", interrupt)?;
-        Ok(Self {
-            part,
-            history,
-            log: log(directory),
-        })
+        Ok(Self { part, history })
     }
 
     /// Ends it in order.
@@ -65,14 +54,13 @@ impl Witness {
     }
 
     /// Holds its history against the Router's log, once the Router has ended.
-    pub(crate) fn judge(&self) -> Result<Verdict, SoakError> {
+    pub(crate) fn judge(&self, stage: &Stage) -> Result<Verdict, SoakError> {
         let mut checker = Checker::new(Limits { epsilon: EPSILON });
-        let read = std::fs::read_to_string;
         checker
-            .client(&read(&self.history)?)
+            .client(&std::fs::read_to_string(&self.history)?)
             .map_err(std::io::Error::other)?;
         checker
-            .router(&read(&self.log)?)
+            .router(&std::fs::read_to_string(stage.router_log())?)
             .map_err(std::io::Error::other)?;
         checker.untouched(NAME);
         Ok(checker.judge())

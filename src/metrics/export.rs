@@ -117,6 +117,11 @@ impl Sources {
             "Requests accepted and not completed",
             w(|m| m.in_flight.get()),
         )?;
+        out.gauges(
+            "timers",
+            "Deadlines that are watched",
+            w(|m| m.timers.get()),
+        )?;
         out.gauges("sessions", "Sessions served", w(|m| m.sessions.get()))?;
         out.counters(
             "late_replies",

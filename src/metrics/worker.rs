@@ -33,6 +33,8 @@ pub struct WorkerMetrics {
     pub abandoned: Counter,
     /// Requests in flight (gauge).
     pub in_flight: Counter,
+    /// Deadlines that are watched (gauge).
+    pub timers: Counter,
     /// Sessions served (gauge).
     pub sessions: Counter,
     /// Answers that found no request: it had timed out, or its session had ended.
@@ -74,6 +76,7 @@ impl Default for WorkerMetrics {
             completions: Code::ALL.iter().map(|_| Counter::default()).collect(),
             abandoned: Counter::default(),
             in_flight: Counter::default(),
+            timers: Counter::default(),
             sessions: Counter::default(),
             late_replies: Counter::default(),
             violations: Default::default(),

@@ -166,6 +166,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         self.finish_drain();
         self.metrics.cycles.increment();
         self.metrics.in_flight.set(u64::from(self.in_flight.len()));
+        self.metrics.timers.set(self.timers.armed() as u64);
         done
     }
 

@@ -62,6 +62,12 @@ impl Timers {
         }
     }
 
+    /// Timers that are armed.
+    #[must_use]
+    pub const fn armed(&self) -> usize {
+        self.armed
+    }
+
     /// Arms the timer of a place, which must not be armed.
     #[inline]
     pub fn arm(&mut self, place: u32, deadline: Nanos) {

@@ -103,6 +103,9 @@ pub(crate) struct Faults {
     /// Send each reply this many times more
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) duplicate: u32,
+    /// Part of the replies that are sent more than once, 0 to 1
+    #[arg(long, value_name = "RATE", default_value = "1")]
+    pub(crate) duplicate_rate: Rate,
     /// Send the part of the replies that `--late-rate` says this much later
     #[arg(long, value_name = "DURATION")]
     pub(crate) late: Option<humantime::Duration>,

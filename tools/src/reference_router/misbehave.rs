@@ -39,6 +39,10 @@ pub(crate) struct Dice {
     late: f64,
     delay: Duration,
     late_by: Duration,
+    /// Apart from the others, so that it does not move them.
+    duplicates: Rng,
+    duplicate: f64,
+    times: u64,
 }
 
 impl Dice {
@@ -48,6 +52,9 @@ impl Dice {
         let late = faults.late.map(|_| faults.late_rate);
         Self {
             rng: faults.seed.map_or_else(Rng::new, Rng::with_seed),
+            duplicates: faults.seed.map_or_else(Rng::new, Rng::with_seed),
+            duplicate: faults.duplicate_rate.part(),
+            times: u64::from(faults.duplicate) + 1,
             silent: faults.silent_rate.part(),
             malformed: malformed.map_or(0.0, Rate::part),
             error: faults.error_rate.part(),
@@ -71,6 +78,15 @@ impl Dice {
             _ => Fault::None,
         };
         (fault, if late { Pace::Late } else { Pace::Usual })
+    }
+
+    /// Throws for how many times one reply is sent.
+    pub(crate) fn times(&mut self) -> u64 {
+        if self.duplicates.f64() < self.duplicate {
+            self.times
+        } else {
+            1
+        }
     }
 
     /// How long a reply at this pace waits.
@@ -137,6 +153,15 @@ mod tests {
         let late = throws(&[&seed[..], &["--late", "1s", "--late-rate", "0.5"]].concat());
         let faults = |throws: &[(Fault, Pace)]| throws.iter().map(|t| t.0).collect::<Vec<_>>();
         assert_eq!(faults(&errors), faults(&late));
+    }
+
+    #[test]
+    fn a_part_of_the_replies_is_sent_more_than_once() {
+        let mut all = dice(&["--duplicate", "2"]);
+        assert!((0..100).all(|_| all.times() == 3));
+        let mut some = dice(&["--duplicate", "1", "--duplicate-rate", "0.1", "--seed", "3"]);
+        let twice = (0..1000).filter(|_| some.times() == 2).count();
+        assert!((50..150).contains(&twice), "{twice}");
     }
 
     #[test]

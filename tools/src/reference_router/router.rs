@@ -147,7 +147,6 @@ pub(crate) struct Router {
     seen: Option<SeenKeys>,
     headers: ReplyHeaders,
     /// How often each reply is sent.
-    times: u64,
     log: Option<Log>,
     replies: Option<Replies>,
     counts: Counts,
@@ -163,7 +162,6 @@ impl Router {
             error_code: args.faults.error_code.clone(),
             seen: args.answers.idempotency.then(SeenKeys::default),
             headers: ReplyHeaders::new(&args.answers),
-            times: u64::from(args.faults.duplicate) + 1,
             log: match &args.log {
                 Some(path) => Some(Log::create(path, args.log_matching.as_deref())?),
                 None => None,
@@ -182,7 +180,8 @@ impl Router {
     pub(crate) fn judge(&mut self, message: Message) -> Option<Reply> {
         let (fault, pace) = self.dice.throw();
         let verdict = self.decide(&message, fault);
-        self.count(&verdict, pace);
+        let times = self.dice.times();
+        self.count(&verdict, pace, times);
         let action = match pace {
             Pace::Late if verdict.content.is_some() => Action::Late,
             _ => verdict.action,
@@ -200,7 +199,7 @@ impl Router {
             subject,
             headers: self.headers.for_reply_to(message.headers),
             content,
-            times: self.times,
+            times,
             wait: self.dice.wait(pace),
         })
     }
@@ -286,7 +285,7 @@ impl Router {
         }
     }
 
-    const fn count(&mut self, verdict: &Verdict, pace: Pace) {
+    const fn count(&mut self, verdict: &Verdict, pace: Pace, times: u64) {
         let counts = &mut self.counts;
         counts.received += 1;
         let counter = match verdict.action {
@@ -298,7 +297,7 @@ impl Router {
         };
         *counter += 1;
         if verdict.content.is_some() {
-            counts.duplicates += self.times - 1;
+            counts.duplicates += times - 1;
             if matches!(pace, Pace::Late) {
                 counts.late += 1;
             }

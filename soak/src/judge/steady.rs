@@ -1,0 +1,344 @@
+//! Memory, throughput and latency over time.
+
+use std::time::Duration;
+
+use crate::args::{Rate, SoakArgs};
+use crate::run::Measured;
+use crate::sampler::Usage;
+use crate::series::merged;
+use crate::stats::{Slope, mean, p_of_fall, theil_sen, variation};
+use crate::verdict::{Check, Verdict};
+
+/// Seconds of a window of throughput.
+const WINDOW: usize = 10;
+/// Fewest windows that tell something.
+const WINDOWS: usize = 12;
+/// Fewest calm seconds of a quarter that tell something about its tail.
+const CALM: usize = 60;
+/// Bytes of a page: the least that resident memory grows by.
+const PAGE: f64 = 4096.0;
+/// Part of resident memory that a day may add.
+const A_DAY: f64 = 0.02;
+/// Bytes that an hour may add.
+const AN_HOUR: f64 = 1_048_576.0;
+/// Hours that memory must be watched for.
+const SETTLED: f64 = 1.0 / 6.0;
+/// A fall over the run, as a part, that is too small to be one.
+const NEGLIGIBLE: f64 = 0.001;
+/// How much later than due a request may be sent, in microseconds, and the part that may be later.
+const LAG: (u64, f64) = (50_000, 0.01);
+/// Part of the requests due that may be given up for want of room in the window.
+const GIVEN_UP: f64 = 0.001;
+
+/// The checks.
+pub(super) fn checks(found: &Measured, args: &SoakArgs) -> Vec<Check> {
+    let generator = generator(found, args);
+    let is_void = generator.verdict != Verdict::Pass;
+    let mut checks = vec![
+        memory("steady.rss", "resident memory", found, args, |usage| {
+            usage.resident
+        }),
+        memory("steady.pss", "proportional memory", found, args, |usage| {
+            usage.proportional
+        }),
+        generator,
+    ];
+    let mut timed = vec![
+        throughput(found, args),
+        trend(found, args),
+        quarters(found, args),
+        latency(found, args),
+    ];
+    if is_void {
+        for check in &mut timed {
+            check.verdict = Verdict::Inconclusive;
+            check
+                .found
+                .push_str("; void, because the generator fell behind");
+        }
+    }
+    checks.append(&mut timed);
+    checks
+}
+
+/// Seconds that are warm-up: the first fifth, and ten minutes where there is time for them.
+pub(crate) fn warm_up(duration: Duration) -> u64 {
+    let seconds = duration.as_secs();
+    let fifth = seconds / 5;
+    if seconds >= 1800 {
+        fifth.max(600)
+    } else {
+        fifth
+    }
+}
+
+/// The slope of memory, of the gateway that lived last.
+fn memory(
+    name: &'static str,
+    what: &str,
+    found: &Measured,
+    args: &SoakArgs,
+    pick: fn(&Usage) -> u64,
+) -> Check {
+    let rows = &found.series.rows;
+    let used = rows.iter().filter_map(|row| Some((row.second, row.usage?)));
+    let last = used.clone().map(|(_, usage)| usage.pid).next_back();
+    let mut points = used.filter(|(_, usage)| Some(usage.pid) == last).peekable();
+    let born = points.peek().map_or(0, |(second, _)| *second);
+    // A gateway that was started later warms up later.
+    let length = args.duration.0.saturating_sub(Duration::from_secs(born));
+    let from = born + warm_up(length);
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "bytes and seconds are far below 2^52"
+    )]
+    let points: Vec<(f64, f64)> = points
+        .filter(|(second, _)| *second >= from)
+        .map(|(second, usage)| (second as f64 / 3600.0, pick(&usage) as f64))
+        .collect();
+    let required = format!(
+        "{what} rises by less than 2 % a day and less than 1 MiB/h, at 95 % confidence, after a \
+         warm-up of {} s",
+        from - born
+    );
+    let judged = theil_sen(&points).and_then(|slope| {
+        let hours = points.last()?.0 - points.first()?.0;
+        let level = mean(&points.iter().map(|point| point.1).collect::<Vec<_>>())?;
+        Some(judge_slope(slope, hours, level))
+    });
+    let (verdict, text) =
+        judged.unwrap_or_else(|| (Verdict::Inconclusive, "too few samples".to_owned()));
+    Check::new(name, verdict, required, text)
+}
+
+/// Both limits must hold. What a run could not have seen is not passed.
+fn judge_slope(slope: Slope, hours: f64, level: f64) -> (Verdict, String) {
+    let daily = A_DAY * level / 24.0;
+    let limit = daily.min(AN_HOUR);
+    let half = (slope.high - slope.low) / 2.0;
+    let detectable = half.max(PAGE / hours.max(f64::MIN_POSITIVE));
+    let verdict = if hours < SETTLED {
+        // What the process takes once for good is not told from what it takes again and again.
+        Verdict::Inconclusive
+    } else if slope.low > limit {
+        Verdict::Fail
+    } else if detectable > limit {
+        Verdict::Inconclusive
+    } else {
+        Verdict::of(slope.high <= limit)
+    };
+    let kib = |bytes: f64| bytes / 1024.0;
+    let text = format!(
+        "{:+.1} KiB/h ({:+.1} to {:+.1}) at {:.0} KiB over {:.0} min; limit {:.1} KiB/h (2 % a day \
+         is {:.1}, 1 MiB/h is 1024); the least that could be told is {:.1} KiB/h",
+        kib(slope.slope),
+        kib(slope.low),
+        kib(slope.high),
+        kib(level),
+        hours * 60.0,
+        kib(limit),
+        kib(daily),
+        kib(detectable),
+    );
+    (verdict, text)
+}
+
+/// Whether what was offered was offered when it should have been.
+fn generator(found: &Measured, args: &SoakArgs) -> Check {
+    let required = format!(
+        "at most {} % of the requests are sent {} ms after they are due, and {} % given up because \
+         the window is full, while nothing is broken",
+        LAG.1 * 100.0,
+        LAG.0 / 1000,
+        GIVEN_UP * 100.0
+    );
+    if args.rate == Rate::Max {
+        let text = "nothing is due: the windows are kept full";
+        return Check::new("steady.generator", Verdict::Pass, required, text);
+    }
+    let rows = || found.series.calm(0, u64::MAX);
+    let Some(lag) = merged(rows().map(|row| row.lags.as_str())) else {
+        return Check::new(
+            "steady.generator",
+            Verdict::Inconclusive,
+            required,
+            "nothing was sent",
+        );
+    };
+    let late = lag.count_between(LAG.0, u64::MAX);
+    let sent: u64 = rows().map(|row| row.sent).sum();
+    let given_up: u64 = rows().map(|row| row.given_up).sum();
+    #[expect(clippy::cast_precision_loss, reason = "a part of a whole")]
+    let part = |count: u64, all: u64| count as f64 / (all as f64).max(1.0);
+    let late = part(late, lag.len());
+    let lost = part(given_up, sent + given_up);
+    let kept_up = late <= LAG.1 && lost <= GIVEN_UP;
+    let verdict = if kept_up {
+        Verdict::Pass
+    } else {
+        Verdict::Inconclusive
+    };
+    let at = |quantile| lag.value_at_quantile(quantile);
+    let text = format!(
+        "lag p50 {} us, p99 {} us, p99.9 {} us, most {} us; {:.3} % late, {:.3} % given up",
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        lag.max(),
+        late * 100.0,
+        lost * 100.0,
+    );
+    Check::new("steady.generator", verdict, required, text)
+}
+
+/// Windows after the warm-up.
+fn windows(found: &Measured, args: &SoakArgs) -> Vec<(u64, f64)> {
+    let end = args.duration.0.as_secs();
+    // Throughput is warm long before memory is.
+    let from = warm_up(args.duration.0).min(60);
+    found.series.windows(WINDOW, from, end)
+}
+
+fn throughput(found: &Measured, args: &SoakArgs) -> Check {
+    let rates: Vec<f64> = windows(found, args)
+        .into_iter()
+        .map(|window| window.1)
+        .collect();
+    let required = "the rates of windows of 10 s vary by at most 5 %";
+    let (verdict, text) = match variation(&rates) {
+        Some(variation) if rates.len() >= WINDOWS => {
+            let text = format!(
+                "{:.2} % of {:.0}/s over {} windows",
+                variation * 100.0,
+                mean(&rates).unwrap_or(0.0),
+                rates.len()
+            );
+            (Verdict::of(variation <= 0.05), text)
+        }
+        _ => (Verdict::Inconclusive, too_few(rates.len())),
+    };
+    Check::new("steady.throughput", verdict, required, text)
+}
+
+fn too_few(count: usize) -> String {
+    format!("{count} windows without a fault; {WINDOWS} are needed")
+}
+
+fn trend(found: &Measured, args: &SoakArgs) -> Check {
+    let windows = windows(found, args);
+    let rates: Vec<f64> = windows.iter().map(|window| window.1).collect();
+    let required = format!(
+        "the rates do not fall: Mann-Kendall p > 0.05, or by less than {} % over the run",
+        NEGLIGIBLE * 100.0
+    );
+    if rates.len() < WINDOWS {
+        let text = too_few(rates.len());
+        return Check::new("steady.trend", Verdict::Inconclusive, required, text);
+    }
+    let p = p_of_fall(&rates);
+    #[expect(clippy::cast_precision_loss, reason = "seconds of a run")]
+    let points: Vec<(f64, f64)> = windows
+        .iter()
+        .map(|(second, rate)| (*second as f64, *rate))
+        .collect();
+    let slope = theil_sen(&points).map_or(0.0, |slope| slope.slope);
+    let change = slope * args.duration.0.as_secs_f64() / mean(&rates).unwrap_or(1.0);
+    let holds = p > 0.05 || change > -NEGLIGIBLE;
+    let text = format!("p {p:.3}, {:+.3} % over the run", change * 100.0);
+    Check::new("steady.trend", Verdict::of(holds), required, text)
+}
+
+/// Seconds of a quarter, from 0.
+fn quarter(args: &SoakArgs, number: u64) -> (u64, u64) {
+    let seconds = args.duration.0.as_secs();
+    (seconds * number / 4, seconds * (number + 1) / 4)
+}
+
+fn quarters(found: &Measured, args: &SoakArgs) -> Check {
+    let required = "the last quarter's rate is at least 98 % of the second's";
+    let rate = |number| {
+        let (from, to) = quarter(args, number);
+        let windows = found.series.windows(WINDOW, from, to);
+        let rates: Vec<f64> = windows.into_iter().map(|window| window.1).collect();
+        mean(&rates).filter(|_| rates.len() >= WINDOWS / 4)
+    };
+    let (verdict, text) = match (rate(1), rate(3)) {
+        (Some(second), Some(last)) => {
+            let part = last / second;
+            let text = format!("{:.2} %: {last:.0}/s after {second:.0}/s", part * 100.0);
+            (Verdict::of(part >= 0.98), text)
+        }
+        _ => (
+            Verdict::Inconclusive,
+            "too few windows without a fault".to_owned(),
+        ),
+    };
+    Check::new("steady.quarters", verdict, required, text)
+}
+
+fn latency(found: &Measured, args: &SoakArgs) -> Check {
+    let required = "the last quarter's p99.9 is at most 1.2 times the second's";
+    let tail = |number| {
+        let (from, to) = quarter(args, number);
+        let rows = || found.series.calm(from, to);
+        let merged = merged(rows().map(|row| row.latencies.as_str()))?;
+        (rows().count() >= CALM).then_some(merged)
+    };
+    let (verdict, text) = match (tail(1), tail(3)) {
+        (Some(second), Some(last)) => {
+            let at = |histogram: &hdrhistogram::Histogram<u64>| histogram.value_at_quantile(0.999);
+            #[expect(clippy::cast_precision_loss, reason = "microseconds")]
+            let times = at(&last) as f64 / (at(&second) as f64).max(1.0);
+            let text = format!("{times:.2}: {} us after {} us", at(&last), at(&second));
+            (Verdict::of(times <= 1.2), text)
+        }
+        _ => {
+            let text = format!("a quarter has fewer than {CALM} seconds without a fault");
+            (Verdict::Inconclusive, text)
+        }
+    };
+    Check::new("steady.latency", verdict, required, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: f64 = 1_048_576.0;
+
+    fn slope(slope: f64, half: f64) -> Slope {
+        Slope {
+            slope,
+            low: slope - half,
+            high: slope + half,
+        }
+    }
+
+    #[test]
+    fn a_slope_passes_fails_or_cannot_be_told() {
+        // 48 MiB may grow by 40 KiB an hour.
+        let level = 48.0 * MIB;
+        let verdict = |per_hour, half, hours| judge_slope(slope(per_hour, half), hours, level).0;
+        assert_eq!(verdict(0.0, 0.0, 1.0), Verdict::Pass);
+        assert_eq!(verdict(30_000.0, 5_000.0, 1.0), Verdict::Pass);
+        assert_eq!(verdict(30_000.0, 20_000.0, 1.0), Verdict::Fail);
+        assert_eq!(verdict(90_000.0, 10_000.0, 1.0), Verdict::Fail);
+        // The interval is wider than the limit, or the run shorter than a page takes.
+        assert_eq!(verdict(0.0, 50_000.0, 1.0), Verdict::Inconclusive);
+        assert_eq!(verdict(0.0, 0.0, 0.05), Verdict::Inconclusive);
+        // What rises clearly fails, unless all that was seen is how it began.
+        assert_eq!(verdict(10.0 * MIB, 1.0 * MIB, 0.2), Verdict::Fail);
+        assert_eq!(verdict(10.0 * MIB, 1.0 * MIB, 0.05), Verdict::Inconclusive);
+        // A large process is held to the second limit.
+        let large = judge_slope(slope(1.5 * MIB, 0.1 * MIB), 1.0, 4096.0 * MIB).0;
+        assert_eq!(large, Verdict::Fail);
+    }
+
+    #[test]
+    fn ten_minutes_are_dropped_where_there_is_time() {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        assert_eq!(warm_up(minutes(2)), 24);
+        assert_eq!(warm_up(minutes(30)), 600);
+        assert_eq!(warm_up(minutes(120)), 1440);
+    }
+}

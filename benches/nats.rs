@@ -126,7 +126,7 @@ impl Room {
         let thread = std::thread::spawn(move || {
             let admissions = Arc::new(Admissions::new(1));
             let metrics = Arc::new(NatsMetrics::default());
-            let routes = [route].into();
+            let routes: Arc<[Route]> = [route].into();
             let links = vec![upstream];
             run(
                 settings, routes, links, None, admissions, metrics, health, stopping,
@@ -154,6 +154,7 @@ impl Room {
             route: 0,
             session: self.place,
             idempotent: false,
+            accepted: System.now(),
             deadline: System.now().after(PATIENCE),
             body: self.payload.clone(),
             header_len: 0,

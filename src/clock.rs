@@ -5,6 +5,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::time::SystemTime;
 
 /// A moment on the monotonic clock, in nanoseconds. Zero is some moment before this boot's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +45,17 @@ impl fmt::Display for Nanos {
 pub trait Clock {
     /// The present moment.
     fn now(&self) -> Nanos;
+}
+
+/// Seconds since 1970 on the wall clock, for people and for metrics only; 0 before 1970.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a moment that another machine's clock is compared with; no deadline depends on it"
+)]
+pub fn unix_seconds() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// The system's monotonic clock.

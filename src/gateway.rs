@@ -2,27 +2,29 @@
 //! the NATS runtime, NATS on its own.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ipc_ringbuf::sys::{Bell, BellPage};
 
-use crate::bridge::{self, Admissions, Duty, Upstream, UpstreamEnd};
+use crate::bridge::{self, Admissions, Duty, News, Upstream, UpstreamEnd};
 use crate::clock::System;
-use crate::config::Config;
+use crate::config::{Config, Overrides};
 use crate::control::{
-    self, AdminListener, Ended, Listener, Report, Server, StartError, WorkerHandle,
-    raise_descriptors,
+    self, Ended, Inherited, Reader, Report, Server, StartError, WorkerHandle, raise_descriptors,
 };
 use crate::health::{NatsHealth, StopSignal};
+use crate::log_level::LogLevel;
 use crate::metrics::{
     control::ControlMetrics, export::Sources, log::LogMetrics, nats::NatsMetrics,
     worker::WorkerMetrics,
 };
 use crate::nats::{self, NatsError};
 use crate::placement::{self, CoreId, Placement};
-use crate::route::Route;
+use crate::reload::Reloader;
+use crate::route::{MAX_ROUTE_NUMBERS, Route};
 use crate::settings::{NatsSettings, Threads, UpstreamKind};
 use crate::worker::cycle::Worker;
 use crate::worker::idle::Idle;
@@ -45,19 +47,21 @@ pub enum GatewayError {
     Os(#[from] io::Error),
 }
 
-/// Runs the gateway until a signal ends it. `log` counts the lines that were not written; `serving`
-/// is called once clients can attach.
+/// Runs the gateway until a signal ends it. `log` counts the lines that were not written, `level`
+/// changes what is logged; `serving` is called with the socket's path once clients can attach.
+/// `flags` are those that the configuration was read with, for when it is read again.
 ///
 /// # Errors
 /// [`GatewayError`] when it cannot start.
 pub fn run(
-    config: Config,
+    mut config: Config,
+    flags: Overrides,
     log: Arc<LogMetrics>,
-    serving: impl FnOnce(),
+    level: LogLevel,
+    serving: impl FnOnce(&Path),
 ) -> Result<Ended, GatewayError> {
+    let (listener, admin, heir) = Inherited::take()?.listen(&mut config.control)?;
     let control = &config.control;
-    let listener = Listener::bind(&control.socket, control.socket_mode)?;
-    let admin = AdminListener::bind(&control.admin, control.admin_mode)?;
     raise_descriptors(control.max_sessions);
     if config.upstream == UpstreamKind::Nats
         && let Some(url) = config.nats.unprotected()
@@ -67,8 +71,11 @@ pub fn run(
             "credentials can be read on the way: use tls:// or nats.tls.required"
         );
     }
-    let routes: Arc<[_]> = config.routes.into();
-    let admissions = Arc::new(Admissions::new(routes.len()));
+    let routes: Arc<[Route]> = config.routes.as_slice().into();
+    let news = News::from(Arc::clone(&routes));
+    let mut reloader = Reloader::new(flags, config.clone(), news.clone(), level);
+    // There may be more routes later.
+    let admissions = Arc::new(Admissions::new(MAX_ROUTE_NUMBERS));
     let bell = Bell::new()?;
     let stop = StopSignal::new();
     let mut seed = [0; 4];
@@ -86,7 +93,7 @@ pub fn run(
             post,
             page: Arc::clone(&page),
         });
-        let counters = Arc::new(WorkerMetrics::for_routes(routes.len()));
+        let counters = Arc::new(WorkerMetrics::for_routes(MAX_ROUTE_NUMBERS));
         metrics.push(Arc::clone(&counters));
         let parts = Parts {
             number: u8::try_from(number).unwrap_or(u8::MAX),
@@ -126,7 +133,7 @@ pub fn run(
     let nats = match config.upstream {
         UpstreamKind::Nats => Some(Nats::start(
             config.nats,
-            &routes,
+            news,
             links,
             duties.pop(),
             admissions,
@@ -150,9 +157,13 @@ pub fn run(
         workers,
         bell,
         report: Arc::new(Report::new(sources, health)),
+        reader: Reader::new(move || reloader.read()),
+        nats: stop.clone(),
+        heir,
     };
-    let ended = control::run(server, serving)?;
-    if ended == Ended::AtOnce {
+    let socket = server.settings.socket.clone();
+    let ended = control::run(server, || serving(&socket))?;
+    if matches!(ended, Ended::AtOnce) {
         return Ok(ended);
     }
     end(threads, &stop, nats.map(|nats| nats.thread))?;
@@ -201,7 +212,7 @@ struct Nats {
 impl Nats {
     fn start(
         settings: NatsSettings,
-        routes: &Arc<[Route]>,
+        news: News,
         links: Vec<UpstreamEnd>,
         duty: Option<Box<dyn Duty>>,
         admissions: Arc<Admissions>,
@@ -210,12 +221,12 @@ impl Nats {
         let connections = u32::try_from(settings.connections).unwrap_or(u32::MAX);
         let health = Arc::new(NatsHealth::new(connections));
         let metrics = Arc::new(NatsMetrics::default());
-        let (routes, its_health) = (Arc::clone(routes), Arc::clone(&health));
+        let its_health = Arc::clone(&health);
         let its_metrics = Arc::clone(&metrics);
         let run = move || {
             nats::run(
                 settings,
-                routes,
+                news,
                 links,
                 duty,
                 admissions,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ipc_gateway::cli::args::{Cli, Command};
-use ipc_gateway::cli::{bench, call, check_config, health, serve};
+use ipc_gateway::cli::{bench, call, check_config, health, print_config, serve};
 
 /// A message costs several small allocations in the client library; this allocator makes them
 /// cheaper than the C library's. Checkers of memory need the C library's.
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::BenchClient => bench::run_client(),
         Command::CheckConfig(args) => check_config::run(args),
+        Command::PrintConfig(args) => print_config::run(args),
         Command::Health(args) => health::run(args),
     }
 }

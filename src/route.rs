@@ -12,8 +12,11 @@ use core::time::Duration;
 pub const MAX_SUBJECT_BYTES: usize = 1024;
 /// Longest route name, in bytes.
 pub const MAX_ROUTE_NAME_BYTES: usize = 64;
-/// Most routes that a gateway may have.
+/// Most routes that a gateway may have at once.
 pub const MAX_ROUTES: usize = 256;
+/// Most routes that a gateway may have had while it runs. A number that a route has had is never
+/// another route's: a client that attached before would send to the wrong one.
+pub const MAX_ROUTE_NUMBERS: usize = 512;
 
 /// A NATS subject to publish to: checked, without wildcards, never a reserved one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -187,6 +190,16 @@ impl Default for BreakerPolicy {
     }
 }
 
+/// Whether a route may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// It may.
+    Live,
+    /// It was taken out of the configuration while the gateway runs: what is on its way to it is
+    /// completed, nothing more is accepted.
+    Removed,
+}
+
 /// One route, as the configuration says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -213,6 +226,8 @@ pub struct Route {
     pub access: Access,
     /// When requests to it are rejected because its upstream is unwell.
     pub breaker: BreakerPolicy,
+    /// Whether it may be used.
+    pub standing: Standing,
 }
 
 impl Route {
@@ -231,7 +246,15 @@ impl Route {
             max_reply: u32::MAX,
             access: Access::Everyone,
             breaker: BreakerPolicy::default(),
+            standing: Standing::Live,
         }
+    }
+
+    /// Whether it may be used.
+    #[inline]
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        matches!(self.standing, Standing::Live)
     }
 }
 

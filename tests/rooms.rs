@@ -112,11 +112,20 @@ const RULES: &[Rule] = &[
 /// The floors of the gateway, from the ground. A module may know those below it and, without
 /// circles, those beside it.
 const FLOORS: &[&[&str]] = &[
-    &["bridge", "clock", "health", "metrics", "route", "settings"],
+    &[
+        "bridge",
+        "clock",
+        "health",
+        "log_level",
+        "metrics",
+        "route",
+        "settings",
+        "throttle",
+    ],
     &["placement", "router_contract", "worker"],
     &["control", "nats"],
     &["config"],
-    &["gateway"],
+    &["gateway", "reload"],
     &["cli"],
     &["lib", "main"],
 ];

@@ -8,11 +8,12 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `values` | `Token`, `Request`, `Reply`: what goes through |
+//! | `values` | `Token`, `Request`, `Reply`, `Times`: what goes through |
 //! | `upstream` | what a worker needs of the side that answers; `Loopback` |
 //! | `link` | the two queues and their ends |
 //! | `admission` | how much of a route's traffic is let in |
 //! | `duty` | a worker, seen from the runtime that steps it |
+//! | `news` | what the side that answers is told while it runs |
 //!
 //! The worker reserves room in both queues before it accepts a request, so neither push can fail
 //! and nothing here waits. Each side says before it sleeps that it will (`Sleeper`), and is woken
@@ -21,6 +22,7 @@
 mod admission;
 mod duty;
 mod link;
+mod news;
 mod upstream;
 mod values;
 
@@ -29,5 +31,6 @@ pub use duty::Duty;
 pub use ipc_ringbuf::entry::{Code, Outcome};
 pub use ipc_ringbuf::headers;
 pub use link::{UpstreamEnd, WorkerEnd, link};
+pub use news::{News, Told};
 pub use upstream::{Loopback, Upstream};
-pub use values::{Reply, Request, Token};
+pub use values::{Reply, Request, Times, Token};

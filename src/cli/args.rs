@@ -41,6 +41,8 @@ pub enum Command {
     BenchClient,
     /// Check the configuration and start nothing.
     CheckConfig(CheckConfigArgs),
+    /// Print the default configuration, its schema, or what holds and why.
+    PrintConfig(PrintConfigArgs),
     /// Ask a running gateway whether it is alive and ready.
     Health(HealthArgs),
 }
@@ -119,17 +121,43 @@ pub struct ServeArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   ipc-gateway check-config --config gateway.toml
-  ipc-gateway check-config --print --workers 4
 
 Exit codes: 0 it can be used, 2 a flag is wrong, 78 the configuration is wrong.")]
 pub struct CheckConfigArgs {
     /// Flags that win over environment and file.
     #[command(flatten)]
     pub overrides: OverrideArgs,
+}
 
-    /// Print the effective configuration as TOML, with secrets masked.
+/// `print-config`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipc-gateway print-config --default > gateway.toml
+  ipc-gateway print-config --effective --config gateway.toml
+  ipc-gateway print-config --json --workers 4
+
+Exit codes: 0 ok, 2 a flag is wrong, 78 the configuration is wrong.")]
+pub struct PrintConfigArgs {
+    /// Flags that win over environment and file.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
+
+    /// Print a file with every key, its default and what it does; all of it is comments.
+    #[arg(long, conflicts_with_all = ["schema", "effective", "json"])]
+    pub default: bool,
+
+    /// Print the JSON schema of the file.
+    #[arg(long, conflicts_with_all = ["effective", "json"])]
+    pub schema: bool,
+
+    /// Print what holds as TOML, with where each value comes from and with secrets masked; so too
+    /// without any of these flags.
     #[arg(long)]
-    pub print: bool,
+    pub effective: bool,
+
+    /// The same as one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `call`
@@ -325,7 +353,14 @@ mod tests {
     #[test]
     fn the_definition_is_sound_and_every_subcommand_has_help() {
         Cli::command().debug_assert();
-        for name in ["serve", "call", "bench", "check-config", "health"] {
+        for name in [
+            "serve",
+            "call",
+            "bench",
+            "check-config",
+            "print-config",
+            "health",
+        ] {
             let help = parse(&format!("{name} --help")).unwrap_err();
             assert_eq!(help.exit_code(), 0);
             assert!(help.to_string().contains("Examples:"), "{name}");

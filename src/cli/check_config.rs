@@ -5,29 +5,34 @@ use std::process::ExitCode;
 use super::args::CheckConfigArgs;
 use super::exit::Exit;
 use super::output::{complain, print_line};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, Refused};
 
-/// Prints one line, or with `--print` the effective configuration; exit 0 if it can be used, 78
-/// (or 2, if a flag is to blame) with one line that says where and why if not.
+/// Prints one line; exit 0 if it can be used. If not, 78 (or 2, if a flag is to blame) with a line for
+/// each thing that is wrong, and where that holds no secret the line of the file under it.
 #[must_use]
 pub fn run(args: &CheckConfigArgs) -> ExitCode {
-    check(args, Config::load(&args.overrides.to_overrides())).into()
+    check(Config::load(&args.overrides.to_overrides())).into()
 }
 
-fn check(args: &CheckConfigArgs, config: Result<Config, ConfigError>) -> Exit {
+fn check(config: Result<Config, Refused>) -> Exit {
     let config = match config {
         Ok(config) => config,
-        Err(error) => {
-            complain(&error);
-            return Exit::from(&error);
+        Err(refused) => {
+            return complain_of(&refused);
         }
     };
-    let printed = if args.print {
-        print_line(config.to_toml().trim_end())
-    } else {
-        print_line(summary(&config))
-    };
-    printed.err().unwrap_or(Exit::Ok)
+    print_line(summary(&config)).err().unwrap_or(Exit::Ok)
+}
+
+/// Writes a line for each error, with the line of the file where that can be shown.
+pub(super) fn complain_of(refused: &Refused) -> Exit {
+    for error in refused.errors() {
+        match refused.excerpt(error) {
+            Some(excerpt) => complain(format_args!("{error}\n{excerpt}")),
+            None => complain(error),
+        }
+    }
+    Exit::from(refused)
 }
 
 fn summary(config: &Config) -> String {
@@ -64,13 +69,12 @@ mod tests {
             ..Host::read()
         };
         let config = Config::load_from(&args.overrides.to_overrides(), |_| None, &host);
-        check(&args, config)
+        check(config)
     }
 
     #[test]
     fn a_good_file_is_exit_0_a_bad_one_78_and_a_bad_flag_2() {
         assert_eq!(exit("workers.count = 2", &[]), Exit::Ok);
-        assert_eq!(exit("workers.count = 2", &["--print"]), Exit::Ok);
         assert_eq!(exit("workers.cuont = 2", &[]), Exit::Config);
         assert_eq!(exit("workers.count = 0", &[]), Exit::Config);
         assert_eq!(exit("", &["--workers", "65"]), Exit::Usage);

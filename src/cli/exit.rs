@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ipc_ringbuf::{AttachError, EndReason};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Refused};
 use crate::control::StartError;
 
 /// Why the program ends.
@@ -71,6 +71,16 @@ impl From<&StartError> for Exit {
             StartError::Os { .. } => Self::CantCreate,
             // Somebody has to choose another place, or clear this one: trying again is no use.
             _ => Self::Config,
+        }
+    }
+}
+
+impl From<&Refused> for Exit {
+    fn from(refused: &Refused) -> Self {
+        if refused.is_usage() {
+            Self::Usage
+        } else {
+            Self::Config
         }
     }
 }

@@ -10,4 +10,5 @@ pub mod exit;
 pub mod health;
 mod log;
 pub mod output;
+pub mod print_config;
 pub mod serve;

@@ -1,5 +1,6 @@
 //! `ipc-gateway serve`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::args::ServeArgs;
@@ -7,31 +8,39 @@ use super::exit::Exit;
 use super::log;
 use super::output::{complain, print_line};
 use crate::config::Config;
+use crate::control::Ended;
 use crate::gateway::{self, GatewayError};
 
 /// Runs the gateway until a signal ends it.
 #[must_use]
 pub fn run(args: &ServeArgs) -> ExitCode {
-    let config = match Config::load(&args.overrides.to_overrides()) {
+    let flags = args.overrides.to_overrides();
+    let config = match Config::load(&flags) {
         Ok(config) => config,
-        Err(error) => {
-            complain(&error);
-            return Exit::from(&error).into();
+        Err(refused) => {
+            refused.errors().iter().for_each(complain);
+            return Exit::from(&refused).into();
         }
     };
-    let (_log, lines) = match log::start(&config.log) {
+    let log = match log::start(&config.log) {
         Ok(begun) => begun,
         Err(error) => {
             complain(&error);
             return Exit::OsError.into();
         }
     };
-    let socket = config.control.socket.clone();
     // Whoever started the gateway may have stopped reading; that is no reason not to serve.
-    let serving = || {
+    let serving = |socket: &Path| {
         let _unread = print_line(format_args!("ipc-gateway: serving {}", socket.display()));
     };
-    match gateway::run(config, lines, serving) {
+    let writing = log.guard;
+    match gateway::run(config, flags, log.metrics, log.level, serving) {
+        Ok(Ended::Succeeded(handover, program)) => {
+            // What waits to be written would be lost.
+            drop(writing);
+            complain(handover.exec(&program));
+            Exit::OsError.into()
+        }
         Ok(_) => Exit::Ok.into(),
         Err(error) => {
             complain(&error);

@@ -113,16 +113,34 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// Whether the command line is to blame, and not the configuration.
+    /// Where it is, if that can be said.
     #[must_use]
-    pub const fn is_usage(&self) -> bool {
+    pub const fn place(&self) -> Option<&Place> {
         match self {
-            Self::Unreadable { .. } | Self::NoSocket | Self::NoAdmin { .. } => false,
+            Self::Unreadable { .. } | Self::NoSocket | Self::NoAdmin { .. } => None,
             Self::Syntax { place, .. }
             | Self::UnknownKey { place, .. }
             | Self::Value { place, .. }
-            | Self::Combination { place, .. } => matches!(place, Place::Flag(_)),
+            | Self::Combination { place, .. } => Some(place),
         }
+    }
+
+    /// The same error somewhere else.
+    pub(super) fn at(mut self, there: Place) -> Self {
+        match &mut self {
+            Self::Unreadable { .. } | Self::NoSocket | Self::NoAdmin { .. } => {}
+            Self::Syntax { place, .. }
+            | Self::UnknownKey { place, .. }
+            | Self::Value { place, .. }
+            | Self::Combination { place, .. } => *place = there,
+        }
+        self
+    }
+
+    /// Whether the command line is to blame, and not the configuration.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        matches!(self.place(), Some(Place::Flag(_)))
     }
 }
 

@@ -13,17 +13,27 @@
 //! no output of this room ever contains a secret.
 
 mod check;
+mod difference;
 mod error;
+mod examine;
+mod generate;
+mod keys;
+mod origin;
 mod print;
 mod raw;
 mod resolve;
 mod source;
+mod tree;
 mod units;
 
 #[cfg(test)]
 mod tests;
 
+pub use self::difference::Difference;
 pub use self::error::{ConfigError, Place};
+pub use self::examine::Refused;
+pub use self::generate::{example, schema};
+pub use self::origin::Effective;
 pub use self::resolve::{Config, admin_address, socket_path};
 pub use self::source::{DEFAULT_FILE, Host, Overrides};
 pub use self::units::{parse_duration, parse_size};

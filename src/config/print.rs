@@ -1,4 +1,4 @@
-//! The effective configuration as TOML, with secrets masked: what `check-config --print` shows.
+//! The effective configuration as TOML, with secrets masked: what `print-config` shows.
 //! What is printed reads back as the same configuration, except for the secrets.
 
 use toml::{Table, Value};
@@ -15,6 +15,23 @@ impl Config {
     /// The configuration as a TOML document with every key spelled out and secrets masked.
     #[must_use]
     pub fn to_toml(&self) -> String {
+        // The numbers that people read in octal.
+        let control = &self.control;
+        let modes = [
+            ("socket_mode", control.socket_mode),
+            ("admin_mode", control.admin_mode),
+        ];
+        let text = self.document().to_string();
+        modes.iter().fold(text, |text, (key, mode)| {
+            text.replace(
+                &format!("\n{key} = {mode}\n"),
+                &format!("\n{key} = 0o{mode:o}\n"),
+            )
+        })
+    }
+
+    /// The same as a table.
+    pub(super) fn document(&self) -> Table {
         let routes = self.routes.iter().map(route);
         let policies = self.control.policies.iter();
         let policies = policies.map(|rule| policy(rule, &self.routes));
@@ -31,20 +48,7 @@ impl Config {
         if !self.control.policies.is_empty() {
             document.insert("policy".to_owned(), policies.collect::<Vec<_>>().into());
         }
-        // The numbers that people read in octal.
-        let control = &self.control;
-        let modes = [
-            ("socket_mode", control.socket_mode),
-            ("admin_mode", control.admin_mode),
-        ];
-        modes
-            .iter()
-            .fold(document.to_string(), |text, (key, mode)| {
-                text.replace(
-                    &format!("\n{key} = {mode}\n"),
-                    &format!("\n{key} = 0o{mode:o}\n"),
-                )
-            })
+        document
     }
 
     fn backpressure(&self) -> Value {

@@ -49,6 +49,21 @@ pub struct Overrides {
     pub admin: Option<String>,
 }
 
+impl Overrides {
+    /// Whether this flag was given.
+    pub(super) fn has(&self, flag: &str) -> bool {
+        match flag {
+            "--config" => self.config.is_some(),
+            "--socket" => self.socket.is_some(),
+            "--nats" => !self.nats.is_empty(),
+            "--upstream" => self.upstream.is_some(),
+            "--workers" => self.workers.is_some(),
+            "--admin" => self.admin.is_some(),
+            _ => false,
+        }
+    }
+}
+
 impl core::fmt::Debug for Overrides {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Overrides")
@@ -89,6 +104,13 @@ impl Environment {
         Ok(Self(values))
     }
 
+    /// Where the variable stands that has this name after `IPC_GATEWAY_`, if it is set.
+    pub(super) fn find(&self, short: &str) -> Option<Place> {
+        let is_it = |name: &&&str| name.strip_prefix("IPC_GATEWAY_") == Some(short);
+        let name = self.0.keys().find(is_it)?;
+        Some(Place::Variable(name))
+    }
+
     pub(super) fn get(&self, name: &'static str) -> Option<Given<String>> {
         self.0.get(name).map(|value| Given {
             value: value.clone(),
@@ -122,13 +144,14 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads the file that was named, or the default one if it exists.
-    pub(super) fn read(named: Option<&Path>) -> Result<Self, ConfigError> {
+    /// Path and text of the file that was named, or of the default one; both are empty if that does
+    /// not exist.
+    pub(super) fn text(named: Option<&Path>) -> Result<(PathBuf, String), ConfigError> {
         let path = named.unwrap_or_else(|| Path::new(DEFAULT_FILE));
         match fs::read_to_string(path) {
-            Ok(text) => Self::parse(path.to_owned(), text),
+            Ok(text) => Ok((path.to_owned(), text)),
             Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
-                Ok(Self::default())
+                Ok(Default::default())
             }
             Err(source) => Err(ConfigError::Unreadable {
                 path: path.to_owned(),
@@ -151,7 +174,7 @@ impl ConfigFile {
         let place = Place::in_file(path, text, offset);
         let message = error.message().lines().collect::<Vec<_>>().join(", ");
         let Some(rest) = message.strip_prefix("unknown field `") else {
-            let message = without_value(message);
+            let message = with_word(without_value(message));
             return ConfigError::Syntax { place, message };
         };
         // serde's wording: unknown field `x`, expected one of `a`, `b`
@@ -162,6 +185,20 @@ impl ConfigFile {
             place,
             key,
         }
+    }
+}
+
+/// A message of serde about a word that is not in a list, with the one that was probably meant.
+fn with_word(message: String) -> String {
+    let Some(rest) = message.strip_prefix("unknown variant `") else {
+        return message;
+    };
+    // serde's wording: unknown variant `x`, expected `a` or `b`
+    let word = rest.split('`').next().unwrap_or_default();
+    let known: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
+    match nearest(word, &known) {
+        Some(meant) => format!("{message}, did you mean `{meant}`?"),
+        None => message,
     }
 }
 

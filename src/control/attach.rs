@@ -1,13 +1,13 @@
 //! From a hello to a session: limits, rights, the region, the worker, the welcome.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use ipc_ringbuf::error::EndReason;
-use ipc_ringbuf::handshake::{Hello, PacketError, Refusal, RouteInfo, Welcome};
+use ipc_ringbuf::handshake::{Hello, PacketError, Refusal, RouteInfo, Welcome, farewell};
 use ipc_ringbuf::layout::{Layout, WIRE_VERSION};
-use ipc_ringbuf::port::Port;
+use ipc_ringbuf::port::{Cursors, Port};
 use ipc_ringbuf::region::Region;
 use ipc_ringbuf::sys;
 
@@ -17,8 +17,8 @@ use super::server::WorkerHandle;
 use crate::metrics::control::Resource;
 use crate::route::Route;
 use crate::settings::{ControlSettings, Policy, Quota};
-use crate::worker::charges::Charges;
-use crate::worker::mailbox::{Mail, NewSession};
+use crate::worker::charges::UserLoad;
+use crate::worker::mailbox::{Mail, NewSession, Rights};
 
 /// Who is at the other end, as the kernel says.
 #[derive(Clone, Debug)]
@@ -53,6 +53,7 @@ impl Peer {
 #[derive(Debug)]
 pub(super) struct Made {
     pub(super) memfd: OwnedFd,
+    pub(super) eventfd: OwnedFd,
     pub(super) bytes: u64,
 }
 
@@ -170,6 +171,104 @@ fn allowed(routes: &[Route], peer: &Peer, policy: Option<&Policy>) -> Arc<[bool]
         .collect()
 }
 
+/// What a peer for whom this policy holds may do. `load` is what its user's requests are counted in.
+pub(super) fn rights(
+    settings: &ControlSettings,
+    routes: &[Route],
+    (peer, policy, load): (&Peer, Option<&Policy>, &Arc<UserLoad>),
+) -> Rights {
+    let most = quota(settings, policy).in_flight;
+    Rights {
+        routes: allowed(routes, peer, policy),
+        tenant: policy
+            .and_then(|rule| rule.tenant.as_deref())
+            .map(Arc::from),
+        in_flight: most.map(|most| (Arc::clone(load), most)),
+    }
+}
+
+/// What a user for whom this policy holds may have.
+pub(super) fn quota<'a>(settings: &'a ControlSettings, policy: Option<&'a Policy>) -> &'a Quota {
+    policy
+        .and_then(|policy| policy.quota.as_ref())
+        .unwrap_or(&settings.quota)
+}
+
+/// What another gateway has left of a session.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) memfd: OwnedFd,
+    pub(super) eventfd: OwnedFd,
+    pub(super) layout: Layout,
+    pub(super) cursors: Cursors,
+}
+
+/// Gives a session to the worker that another gateway has left: everything is looked at as if a
+/// stranger had sent it.
+///
+/// # Errors
+/// A refusal when something is not what it must be, or there is no room.
+pub(super) fn adopt(
+    id: u32,
+    left: Left,
+    rights: Rights,
+    socket: &OwnedFd,
+    worker: &WorkerHandle,
+) -> Result<Made, Refusal> {
+    let full = |error: io::Error| refuse(EndReason::Overloaded, error.to_string());
+    let corrupt = |what: &str| refuse(EndReason::RingCorrupt, what);
+    let Left {
+        memfd,
+        eventfd,
+        layout,
+        cursors,
+    } = left;
+    sys::check_sealed(memfd.as_fd()).map_err(|_| corrupt("its memory is not sealed"))?;
+    if !is_eventfd(&eventfd) {
+        return Err(corrupt("its bell is none"));
+    }
+    let region = Region::map(memfd.as_fd(), layout).map_err(full)?;
+    let resumed = Port::resume(region, socket.try_clone().map_err(full)?, cursors);
+    let (port, carried) = resumed.ok_or_else(|| corrupt("its cursors do not fit its rings"))?;
+    let session = NewSession {
+        id,
+        port,
+        carried,
+        eventfd: eventfd.try_clone().map_err(full)?,
+        charges: rights.charges(),
+        routes: rights.routes,
+        tenant: rights.tenant,
+    };
+    let sent = worker.post.send(Mail::Attach(Box::new(session)));
+    sent.map_err(|_| refuse(EndReason::Overloaded, "the worker is behind"))?;
+    Ok(Made {
+        memfd,
+        eventfd,
+        bytes: layout.region_bytes(),
+    })
+}
+
+/// Ends a session that another gateway has left, in order: everything that it took is completed, so
+/// what the client waits for was never sent.
+///
+/// # Errors
+/// The operating system's, or `InvalidData` when what was left is no session.
+pub(super) fn end_in_order(left: &Left, socket: &OwnedFd) -> io::Result<()> {
+    sys::check_sealed(left.memfd.as_fd())?;
+    let region = Region::map(left.memfd.as_fd(), left.layout)?;
+    let (port, _) = Port::resume(region, socket.try_clone()?, left.cursors)
+        .ok_or(io::ErrorKind::InvalidData)?;
+    port.close(EndReason::Draining);
+    sys::send_packet(socket.as_fd(), &farewell(EndReason::Draining), &[])
+}
+
+/// Whether a descriptor is an eventfd: anything else could make the worker's epoll do strange
+/// things.
+fn is_eventfd(fd: &OwnedFd) -> bool {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    link.is_ok_and(|link| link.as_os_str() == "anon_inode:[eventfd]")
+}
+
 /// Makes the region, gives it to the worker and welcomes the client.
 ///
 /// # Errors
@@ -177,7 +276,7 @@ fn allowed(routes: &[Route], peer: &Peer, policy: Option<&Policy>) -> Arc<[bool]
 pub(super) fn make(
     id: u32,
     layout: Layout,
-    (peer, policy, charges): (&Peer, Option<&Policy>, Charges),
+    rights: Rights,
     socket: &OwnedFd,
     worker: &WorkerHandle,
     routes: &[Route],
@@ -192,7 +291,8 @@ pub(super) fn make(
     let region = Region::map(memfd.as_fd(), layout).map_err(full)?;
     region.write_header(u64::from(id));
     let eventfd = sys::eventfd().map_err(full)?;
-    let infos = (0..).zip(routes).map(|(number, route)| RouteInfo {
+    let live = (0..).zip(routes).filter(|(_, route)| route.is_live());
+    let infos = live.map(|(number, route)| RouteInfo {
         id: number,
         name: route.name.clone(),
         timeout_ms: u32::try_from(route.timeout.as_millis()).unwrap_or(u32::MAX),
@@ -216,12 +316,11 @@ pub(super) fn make(
     let session = NewSession {
         id,
         port: Port::new(region, socket.try_clone().map_err(full)?),
+        carried: None,
         eventfd: eventfd.try_clone().map_err(full)?,
-        routes: allowed(routes, peer, policy),
-        tenant: policy
-            .and_then(|rule| rule.tenant.as_deref())
-            .map(Arc::from),
-        charges,
+        charges: rights.charges(),
+        routes: rights.routes,
+        tenant: rights.tenant,
     };
     sys::send_packet(
         socket.as_fd(),
@@ -231,5 +330,9 @@ pub(super) fn make(
     .map_err(full)?;
     let sent = worker.post.send(Mail::Attach(Box::new(session)));
     sent.map_err(|_| refuse(EndReason::Overloaded, "the worker is behind"))?;
-    Ok(Made { memfd, bytes })
+    Ok(Made {
+        memfd,
+        eventfd,
+        bytes,
+    })
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::clock::Nanos;
 use crate::health::NatsHealth;
 use crate::metrics::export::Sources;
+use crate::route::Route;
 
 /// How long a thread that is not asleep may stand still.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
@@ -36,6 +37,8 @@ struct State {
     draining: bool,
     stuck: Option<String>,
     sessions: BTreeMap<u32, Row>,
+    /// The names of the routes, by number, since the configuration was read again.
+    routes: Option<Vec<String>>,
 }
 
 /// Shared by the control room, which writes it, and the admin server.
@@ -89,6 +92,22 @@ impl Report {
         self.state().sessions.values().cloned().collect()
     }
 
+    /// What the counters are read from, with the routes of now.
+    pub(super) fn counters(&self) -> Sources {
+        let routes = self.state().routes.clone();
+        let sources = self.sources.clone();
+        match routes {
+            None => sources,
+            Some(routes) => Sources { routes, ..sources },
+        }
+    }
+
+    /// The routes have changed. Those that are removed still have counters.
+    pub(super) fn set_routes(&self, routes: &[Route]) {
+        let names = routes.iter().map(|route| route.name.clone());
+        self.state().routes = Some(names.collect());
+    }
+
     pub(super) fn drain(&self) {
         self.sources.control.draining.set(1);
         self.state().draining = true;
@@ -113,12 +132,15 @@ impl Report {
 pub(super) struct Pulse {
     /// For each thread its count when it was last seen to change, and when that was.
     seen: BTreeMap<String, (u64, Nanos)>,
+    /// For each thread its count at the look before.
+    newest: BTreeMap<String, u64>,
 }
 
 impl Pulse {
     /// Looks once more; the report says `stuck` from when a thread has stood still for too long
-    /// until it moves again.
-    pub(super) fn look(&mut self, report: &Report, now: Nanos) {
+    /// until it moves again. Returns whether every thread has moved since the look before: also one
+    /// that sleeps, so this is to be asked of threads that were woken meanwhile.
+    pub(super) fn look(&mut self, report: &Report, now: Nanos) -> bool {
         let workers = report.sources.workers.iter().enumerate().map(|(at, m)| {
             let count = (m.cycles.get(), m.asleep.get());
             (format!("worker {at}"), count)
@@ -131,7 +153,10 @@ impl Pulse {
             )
         });
         let mut stuck = None;
+        let mut all_moved = true;
         for (name, (count, asleep)) in workers.chain(nats) {
+            let newest = self.newest.insert(name.clone(), count);
+            all_moved &= newest != Some(count);
             let seen = self.seen.entry(name.clone()).or_insert((count, now));
             if seen.0 != count || asleep != 0 {
                 *seen = (count, now);
@@ -141,6 +166,7 @@ impl Pulse {
             }
         }
         report.state().stuck = stuck;
+        all_moved
     }
 }
 
@@ -165,19 +191,19 @@ mod tests {
         let mut pulse = Pulse::default();
         let mut at = |seconds: u64| pulse.look(&report, Nanos(seconds * 1_000_000_000));
         at(0);
-        at(4);
+        assert!(!at(4));
         assert_eq!(report.live(), Ok(()));
-        at(5);
+        assert!(!at(5));
         assert_eq!(
             report.live(),
             Err("worker 0 has not moved for 5 s".to_owned())
         );
         assert_eq!(report.ready(), report.live());
         report.sources.workers[0].cycles.increment();
-        at(6);
+        assert!(at(6));
         assert_eq!(report.live(), Ok(()));
         report.sources.workers[0].asleep.set(1);
-        at(60);
+        assert!(!at(60), "it sleeps on although it was woken");
         assert_eq!(report.ready(), Ok(()));
     }
 

@@ -64,6 +64,35 @@ impl AcceptError {
     }
 }
 
+/// How an attempt to read the configuration again has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reloading {
+    /// Something has changed, and holds.
+    Changed,
+    /// Nothing has changed.
+    Unchanged,
+    /// It cannot be used; the one before holds.
+    Invalid,
+    /// Keys have changed that need a restart; the one before holds.
+    Restart,
+}
+
+impl Reloading {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Changed, Self::Unchanged, Self::Invalid, Self::Restart];
+
+    /// The name used in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Invalid => "invalid",
+            Self::Restart => "restart",
+        }
+    }
+}
+
 /// Counters of the control room; its one thread writes them, but for what is said below.
 #[derive(Debug)]
 pub struct ControlMetrics {
@@ -87,6 +116,10 @@ pub struct ControlMetrics {
     pub log_suppressed: Counter,
     /// 1 while draining, else 0 (gauge).
     pub draining: Counter,
+    /// Attempts to read the configuration again, in the order of [`Reloading::ALL`].
+    reloads: [Counter; Reloading::ALL.len()],
+    /// When the configuration was last read and taken, in seconds since 1970 (gauge).
+    pub configured_at: Counter,
 }
 
 impl Default for ControlMetrics {
@@ -102,6 +135,8 @@ impl Default for ControlMetrics {
             accept_errors: AcceptError::ALL.map(|_| Counter::default()),
             log_suppressed: Counter::default(),
             draining: Counter::default(),
+            reloads: Reloading::ALL.map(|_| Counter::default()),
+            configured_at: Counter::default(),
         }
     }
 }
@@ -125,6 +160,16 @@ impl ControlMetrics {
     /// Counts a failure to accept a client.
     pub fn accept_error(&self, error: AcceptError) {
         count(&AcceptError::ALL, &self.accept_errors, error);
+    }
+
+    /// Counts an attempt to read the configuration again.
+    pub fn reloaded(&self, how: Reloading) {
+        count(&Reloading::ALL, &self.reloads, how);
+    }
+
+    /// Attempts so far to read the configuration again.
+    pub fn reloads(&self) -> impl Iterator<Item = (Reloading, u64)> + '_ {
+        counts(&Reloading::ALL, &self.reloads)
     }
 
     /// Clients refused so far, by reason.

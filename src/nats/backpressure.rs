@@ -62,9 +62,31 @@ impl Backpressure {
         }
     }
 
+    /// Takes other settings and routes. A status holds on for a route that goes to the same subject.
+    pub(super) fn renew(&mut self, settings: BackpressureSettings, routes: &[Route]) {
+        let admissions = Arc::clone(&self.admissions);
+        let old = core::mem::replace(self, Self::new(settings, routes, admissions));
+        self.closures = old.closures;
+        let is_on = self.settings.subject.is_some();
+        for was in old.routes {
+            let mut held = self.routes.iter_mut().filter(|_| is_on);
+            match held.find(|held| held.route == was.route && held.subject == was.subject) {
+                Some(held) => *held = was,
+                None => self.admissions.set(was.route, Admission::Open),
+            }
+        }
+        let polled = self.next_poll != Nanos::NEVER && old.next_poll != Nanos::NEVER;
+        if polled && self.settings.poll_interval == old.settings.poll_interval {
+            self.next_poll = old.next_poll;
+        }
+    }
+
     /// Takes a status, pushed or polled. One that names a subject concerns the routes to it, one
     /// that names none concerns all.
     pub(super) fn status(&mut self, body: &[u8], now: Nanos, metrics: &NatsMetrics) {
+        if self.settings.subject.is_none() {
+            return;
+        }
         let Some(status) = parse_backpressure(body) else {
             metrics.backpressure_unreadable.increment();
             return;

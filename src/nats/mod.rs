@@ -40,6 +40,7 @@ mod requester;
 mod resend;
 mod runtime;
 mod slots;
+mod told;
 mod witness;
 mod yields;
 

@@ -34,6 +34,8 @@ pub(super) struct Line {
     url: usize,
     /// A line for routes in quarantine that has none.
     is_spare: bool,
+    /// Whether settings have changed since the present attempt began.
+    is_outdated: bool,
 }
 
 impl Line {
@@ -245,9 +247,11 @@ impl Pool {
             return;
         };
         line.is_dialing = false;
+        let is_outdated = core::mem::take(&mut line.is_outdated);
         match result {
             Ok(mut connection) => {
                 connection.since = now;
+                connection.is_lame |= is_outdated;
                 self.retiring.extend(line.connection.replace(*connection));
                 self.metrics.connects.increment();
                 tracing::info!(line = index, "connected to NATS");
@@ -299,6 +303,23 @@ impl Pool {
             if let Some(connection) = line.connection.as_mut().filter(|c| c.serial() == serial) {
                 connection.is_lame = true;
                 line.url = line.url.wrapping_add(1);
+                line.retry_at = Nanos(0);
+            }
+        }
+    }
+
+    /// What attempts go by from now on.
+    pub(super) fn set_settings(&mut self, settings: Arc<NatsSettings>) {
+        self.settings = settings;
+    }
+
+    /// Makes a new connection for each that there is or is being made. Each is used until its
+    /// successor is there.
+    pub(super) fn replace_connections(&mut self) {
+        for line in &mut self.lines {
+            line.is_outdated = line.is_dialing;
+            if let Some(connection) = &mut line.connection {
+                connection.is_lame = true;
                 line.retry_at = Nanos(0);
             }
         }

@@ -84,6 +84,11 @@ impl Refused {
         self.routes.clear();
     }
 
+    /// Forgets what is known of one route: it goes to another subject now.
+    pub(super) fn forget_route(&mut self, route: u16) {
+        self.routes.retain(|(number, _)| *number != route);
+    }
+
     fn find(&self, route: u16) -> Option<&Refusal> {
         let found = self.routes.iter().find(|(number, _)| *number == route);
         found.map(|(_, refusal)| refusal)
@@ -98,7 +103,7 @@ impl Refused {
 /// Bits of a word.
 const WORD: u16 = 64;
 /// Words for the most routes that there can be.
-const WORDS: usize = crate::route::MAX_ROUTES / WORD as usize;
+const WORDS: usize = crate::route::MAX_ROUTE_NUMBERS / WORD as usize;
 
 /// On which connections which routes have worked. What was sent before a permission was withdrawn
 /// may have run.
@@ -126,6 +131,15 @@ impl Worked {
         let known = self.connections.iter().find(|(it, _)| *it == serial);
         let word = known.and_then(|(_, words)| words.get(usize::from(route / WORD)));
         word.is_some_and(|word| word & (1 << (route % WORD)) != 0)
+    }
+
+    /// The route goes to another subject now.
+    pub(super) fn forget_route(&mut self, route: u16) {
+        for (_, words) in &mut self.connections {
+            if let Some(word) = words.get_mut(usize::from(route / WORD)) {
+                *word &= !(1 << (route % WORD));
+            }
+        }
     }
 
     /// The connection is gone.

@@ -19,7 +19,7 @@ use super::outstanding::{Serial, Unmatched};
 use super::pool::Pool;
 use super::publish::{self, Handover};
 use super::witness;
-use crate::bridge::{Code, UpstreamEnd};
+use crate::bridge::{Code, News, UpstreamEnd};
 use crate::clock::Nanos;
 use crate::health::NatsHealth;
 use crate::route::{Route, RouteKind};
@@ -43,6 +43,9 @@ pub(super) struct Requester {
     pub(super) pool: Pool,
     pub(super) backpressure: Backpressure,
     pub(super) health: Arc<NatsHealth>,
+    /// What is told while the room runs, and which word of it was taken last.
+    pub(super) news: News,
+    pub(super) heard: u64,
     /// First half of the trace ids of the requests that the room makes by itself.
     pub(super) trace_seed: u64,
     pub(super) notices: UnboundedReceiver<Notice>,
@@ -66,6 +69,9 @@ impl Requester {
     /// The second half of a turn: sends what the workers ask for, and does what is due. Returns
     /// how much was done.
     pub(super) fn send(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {
+        if self.news.is_newer(self.heard) {
+            self.take_news();
+        }
         let mut done = self.send_held(cx, now);
         while let Some(held) = self.desk.take_resend(now) {
             done += 1;
@@ -169,7 +175,7 @@ impl Requester {
             // been taken by now.
             while let Some(token) = connection.take_confirmed() {
                 done += 1;
-                desk.confirmed(token);
+                desk.confirmed(token, now);
             }
             done += drain(connection, desk, backpressure, cx, now, BATCH);
             while let Poll::Ready(Some(message)) = connection.poll_pushed(cx) {
@@ -199,7 +205,7 @@ impl Requester {
                 usize::MAX,
             );
             while let Some(token) = connection.take_confirmed() {
-                self.desk.confirmed(token);
+                self.desk.confirmed(token, now);
             }
             if let Some(error) = witness::take() {
                 self.poisoned(serial, &error, now);
@@ -261,6 +267,10 @@ impl Requester {
                 break;
             };
             done += 1;
+            // One that was accepted under newer routes is not sent by older ones.
+            if self.news.is_newer(self.heard) {
+                self.take_news();
+            }
             self.send_or_hold(Held::new(request, now), cx, now);
         }
         done
@@ -319,7 +329,7 @@ impl Requester {
             }
             Handover::Done => {
                 let serial = connection.serial();
-                self.desk.sent(held, serial);
+                self.desk.sent(held, serial, now);
                 Ok(())
             }
         }

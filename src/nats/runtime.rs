@@ -6,7 +6,6 @@ use core::task::{Context, Poll};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use async_nats::Subject;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Handle, RuntimeMetrics};
@@ -20,12 +19,12 @@ use super::gather::Gather;
 use super::inbox::{boot_bits, boot_name};
 use super::pool::Pool;
 use super::requester::Requester;
+use super::told::subjects;
 use super::yields::Yields;
-use crate::bridge::{Admissions, Duty, UpstreamEnd};
+use crate::bridge::{Admissions, Duty, News, Told, UpstreamEnd};
 use crate::clock::{Clock, Nanos, System};
 use crate::health::{NatsHealth, StopSignal};
 use crate::metrics::nats::NatsMetrics;
-use crate::route::Route;
 use crate::settings::NatsSettings;
 
 /// Turns without work before sleeping, when work comes one at a time: yielding the processor and
@@ -41,7 +40,7 @@ const STOP_LOOK_NS: u64 = 10_000_000;
 /// or its workers, who completed it as unknown, are gone.
 ///
 /// `links` are in the order of the workers' numbers. With a `duty` its worker is stepped here too,
-/// and its link is among `links`. A server that cannot be reached is not an error: `health` says
+/// and its link is among `links`. `news` has the routes, and those that come later. A server that cannot be reached is not an error: `health` says
 /// so, and requests are rejected until it can.
 ///
 /// # Errors
@@ -52,7 +51,7 @@ const STOP_LOOK_NS: u64 = 10_000_000;
 )]
 pub fn run(
     settings: NatsSettings,
-    routes: Arc<[Route]>,
+    news: impl Into<News>,
     links: Vec<UpstreamEnd>,
     duty: Option<Box<dyn Duty>>,
     admissions: Arc<Admissions>,
@@ -68,7 +67,13 @@ pub fn run(
     let [seed @ .., _, _, _, _, _, _, _, _] = boot;
     let seed = u64::from_ne_bytes(seed);
     let (notices_in, notices) = mpsc::unbounded_channel();
-    let subject = |route: &Route| Subject::from(route.subject.as_str());
+    let news = news.into();
+    let heard = news.version();
+    let Told {
+        routes,
+        backpressure,
+    } = news.told();
+    let backpressure = backpressure.unwrap_or_else(|| settings.backpressure.clone());
     let in_flight = links.iter().map(UpstreamEnd::in_flight).sum();
     let pool = Pool::new(
         Arc::clone(&settings),
@@ -80,13 +85,15 @@ pub fn run(
         seed,
     );
     let requester = Requester {
-        subjects: routes.iter().map(subject).collect(),
+        subjects: subjects(&routes),
         desk: Desk::new(links, Arc::clone(&routes), metrics, seed),
         pool,
-        backpressure: Backpressure::new(settings.backpressure.clone(), &routes, admissions),
+        backpressure: Backpressure::new(backpressure, &routes, admissions),
         settings,
         routes,
         health,
+        news,
+        heard,
         trace_seed: seed,
         notices,
         held_due: Nanos::NEVER,
@@ -241,6 +248,7 @@ impl Room {
             link.arm(cx.waker());
         }
         self.stop.register(cx.waker());
+        self.requester.news.register(cx.waker());
         if self.requester.has_work() || self.stop.is_set() != self.is_stopping {
             return Poll::Ready(());
         }

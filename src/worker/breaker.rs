@@ -141,6 +141,14 @@ impl Breaker {
         }
     }
 
+    /// Closes it and goes by another policy: what is on its way says nothing about what comes.
+    pub fn renew(&mut self, policy: BreakerPolicy) {
+        *self = Self {
+            stay: self.stay.wrapping_add(1),
+            ..Self::new(policy, self.random)
+        };
+    }
+
     /// Where it stands.
     #[must_use]
     pub const fn state(&self) -> State {

@@ -56,6 +56,24 @@ impl Charges {
         }
     }
 
+    /// Goes by another limit, or by none. `open` requests of the session are in flight: those that
+    /// were not counted are charged, whatever the limit.
+    pub fn set_limit(&mut self, limit: Option<(Arc<UserLoad>, u32)>, open: u32) {
+        match (limit, &mut self.limited) {
+            (None, _) => self.limited = None,
+            (Some((_, limit)), Some(limited)) => limited.limit = limit,
+            (Some((user, limit)), None) => {
+                user.0.fetch_add(open, Ordering::Relaxed);
+                self.limited = Some(Limited {
+                    user,
+                    limit,
+                    open,
+                    done: 0,
+                });
+            }
+        }
+    }
+
     /// Charges one request.
     ///
     /// # Errors
@@ -131,6 +149,23 @@ mod tests {
         drop(one);
         assert_eq!(user.get(), 2);
         drop(two);
+        assert_eq!(user.get(), 0);
+    }
+
+    #[test]
+    fn a_limit_that_comes_later_counts_what_is_in_flight() {
+        let user = Arc::new(UserLoad::default());
+        let mut charges = Charges::default();
+        assert_eq!((charges.charge(), charges.charge()), (Ok(()), Ok(())));
+        charges.set_limit(Some((Arc::clone(&user), 2)), 2);
+        assert_eq!(charges.charge(), Err(OverLimit));
+        charges.set_limit(Some((Arc::clone(&user), 3)), 2);
+        assert_eq!(charges.charge(), Ok(()));
+        charges.complete();
+        charges.set_limit(None, 2);
+        assert_eq!(user.get(), 0);
+        charges.complete();
+        charges.settle();
         assert_eq!(user.get(), 0);
     }
 

@@ -51,6 +51,9 @@ pub struct Gates {
     admissions: Arc<Admissions>,
     metrics: Arc<WorkerMetrics>,
     worker: u8,
+    /// What [`Limit`] allows, and the most requests in flight.
+    limits: (Duration, u32),
+    seed: u32,
     /// When a change may be logged again, and changes that were not.
     log_again: Nanos,
     unlogged: u64,
@@ -68,26 +71,60 @@ impl Gates {
         (delay, most, seed): (Duration, u32, u32),
         now: Nanos,
     ) -> Self {
-        let gate = |(number, route): (u64, &Route)| Gate {
-            breaker: Breaker::new(
-                route.breaker,
-                (u64::from(seed) << 32) ^ (number << 8) ^ u64::from(worker),
-            ),
-            limit: Limit::new(delay, most, now),
-            in_flight: 0,
-            probed: 0,
-            toggle: 0,
-            told: State::Closed,
-            shown: 0,
-        };
-        Self {
-            gates: (0..).zip(routes.iter()).map(gate).collect(),
-            routes: Arc::clone(routes),
+        let mut gates = Self {
+            gates: Vec::new(),
+            routes: [].into(),
             admissions,
             metrics,
             worker,
+            limits: (delay, most),
+            seed,
             log_again: Nanos(0),
             unlogged: 0,
+        };
+        gates.renew(routes, now);
+        gates
+    }
+
+    /// Takes the routes of a configuration that was read again. The gate of a route that leads
+    /// elsewhere now, or was away, begins anew but for those on their way.
+    pub fn renew(&mut self, routes: &Arc<[Route]>, now: Nanos) {
+        let old = core::mem::replace(&mut self.routes, Arc::clone(routes));
+        let (delay, most) = self.limits;
+        let limit = |route: &Route| {
+            // Nothing waits for a route that is no more: it is rejected at once.
+            let delay = if route.is_live() {
+                delay
+            } else {
+                Duration::ZERO
+            };
+            Limit::new(delay, most, now)
+        };
+        for (number, route) in (0_u16..).zip(routes.iter()) {
+            let at = usize::from(number);
+            let (Some(gate), Some(old)) = (self.gates.get_mut(at), old.get(at)) else {
+                let seed = (u64::from(self.seed) << 32)
+                    ^ (u64::from(number) << 8)
+                    ^ u64::from(self.worker);
+                self.gates.push(Gate {
+                    breaker: Breaker::new(route.breaker, seed),
+                    limit: limit(route),
+                    in_flight: 0,
+                    probed: 0,
+                    toggle: 0,
+                    told: State::Closed,
+                    shown: 0,
+                });
+                continue;
+            };
+            let is_same = old.subject == route.subject && old.standing == route.standing;
+            if !is_same {
+                gate.limit = limit(route);
+            }
+            if !is_same || old.breaker != route.breaker {
+                gate.breaker.renew(route.breaker);
+                self.tell(number, now);
+            }
         }
     }
 

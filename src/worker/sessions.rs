@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_ringbuf::error::PeerMisbehaved;
-use ipc_ringbuf::port::{Port, Rung, Submission};
+use ipc_ringbuf::port::{Cursors, Port, Rung, Submission};
 use ipc_ringbuf::sys::{self, Bell};
 
 use super::charges::Charges;
-use super::mailbox::NewSession;
+use super::mailbox::{NewSession, Rights};
 use super::rings::{Look, Rings};
 use crate::clock::Nanos;
 
@@ -81,6 +81,15 @@ impl Session {
         self.head = Some(submission);
     }
 
+    /// Goes by other rights from now on.
+    pub fn set_rights(&mut self, rights: Rights) {
+        // The head is held and not charged yet.
+        let open = self.port.held().saturating_sub(u32::from(self.waits()));
+        self.charges.set_limit(rights.in_flight, open);
+        self.routes = rights.routes;
+        self.tenant = rights.tenant;
+    }
+
     /// Whether the head waits for room among those on their way.
     #[must_use]
     pub const fn waits(&self) -> bool {
@@ -134,6 +143,13 @@ impl Session {
         }
     }
 
+    /// Shows all completions and says where the rings stand, for another gateway to go on.
+    pub fn suspend(&mut self) -> Cursors {
+        let cursors = self.port.suspend(self.head.as_ref());
+        let _ = self.port.ring();
+        cursors
+    }
+
     /// Shows all completions and wakes the client if it sleeps.
     #[inline]
     pub fn settle(&mut self) -> Rung {
@@ -174,6 +190,7 @@ impl Sessions {
         let NewSession {
             id,
             port,
+            carried,
             eventfd,
             routes,
             tenant,
@@ -186,7 +203,7 @@ impl Sessions {
             tenant,
             charges,
             dirty: false,
-            head: None,
+            head: carried,
             behind_since: None,
             sheds_until: Nanos(0),
             full: None,

@@ -57,7 +57,10 @@ pub fn validate(
     routes: &[Route],
     max_payload: u32,
 ) -> Result<Duration, Verdict> {
-    let route = routes.get(usize::from(sqe.route)).ok_or(Code::BadRoute)?;
+    let route = routes
+        .get(usize::from(sqe.route))
+        .filter(|route| route.is_live())
+        .ok_or(Code::BadRoute)?;
     if !session
         .routes
         .get(usize::from(sqe.route))

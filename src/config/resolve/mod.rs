@@ -9,8 +9,7 @@ mod upstream;
 mod worker;
 
 use std::env;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
@@ -39,40 +38,6 @@ pub struct Config {
     pub upstream: UpstreamKind,
     /// What is logged.
     pub log: LogSettings,
-}
-
-impl Config {
-    /// Reads everything: these flags, this process's environment, the file and the machine.
-    ///
-    /// # Errors
-    /// The first thing that is wrong.
-    pub fn load(flags: &Overrides) -> Result<Self, ConfigError> {
-        Self::load_from(flags, |name| env::var_os(name), &Host::read())
-    }
-
-    /// Like [`Config::load`], with an environment and a machine that the caller makes up.
-    ///
-    /// # Errors
-    /// The first thing that is wrong.
-    pub fn load_from(
-        flags: &Overrides,
-        environment: impl Fn(&str) -> Option<OsString>,
-        host: &Host,
-    ) -> Result<Self, ConfigError> {
-        let environment = Environment::read(environment)?;
-        let named = flag_or_variable(
-            ("--config", flags.config.as_ref()),
-            &environment,
-            "IPC_GATEWAY_CONFIG",
-        );
-        let file = ConfigFile::read(named.as_ref().map(|named| Path::new(&named.value)))?;
-        Self::try_from(Layers {
-            flags,
-            environment: &environment,
-            file: &file,
-            host,
-        })
-    }
 }
 
 /// Everything that a [`Config`] is made of; the earlier field wins.

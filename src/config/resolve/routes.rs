@@ -11,7 +11,7 @@ use super::Layers;
 use super::policy::ids;
 use crate::route::{
     Access, BreakerPolicy, MAX_ROUTE_NAME_BYTES, MAX_ROUTES, ReplyContract, Route, RouteKind,
-    Subject,
+    Standing, Subject,
 };
 
 /// Shortest and longest time that a request may be given.
@@ -133,6 +133,7 @@ fn route(
         max_reply: section.size("max_reply", &raw.max_reply, 1..=u32::MAX, preset.max_reply)?,
         access: access(layers, section, raw)?,
         breaker: breaker(layers, raw, preset.breaker)?,
+        standing: Standing::Live,
     })
 }
 

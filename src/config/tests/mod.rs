@@ -1,8 +1,11 @@
 //! Tests of the configuration as a whole: file text and overrides in, settings or a message out.
 
 mod defaults;
+mod generated;
+mod origins;
 mod precedence;
 mod refusals;
+mod several;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -52,7 +52,7 @@ fn syntax_errors_and_wrong_types_have_a_place() {
         (
             "upstream = 'nuts'",
             "test.toml:1:12: unknown variant `nuts`",
-            "`nats` or `loopback`",
+            "`nats` or `loopback`, did you mean `nats`?",
         ),
         (
             "[[route]]\nsubject = 'a'",

@@ -27,7 +27,7 @@ fn shown(gateway: Gateway) -> String {
     let config = gateway.socket.with_file_name("config.toml");
     let mut print = Command::new(env!("CARGO_BIN_EXE_ipc-gateway"));
     print
-        .args(["check-config", "--print", "--config"])
+        .args(["print-config", "--effective", "--config"])
         .arg(config)
         .arg("--socket")
         .arg(&gateway.socket);

@@ -86,7 +86,7 @@ impl Room {
                 Sent::Drain if self.model.phase == Phase::Serving => {
                     self.model.phase = Phase::Draining;
                 }
-                Sent::Drain => {}
+                Sent::Drain | Sent::Reload => {}
                 Sent::Stop => {
                     self.model.phase = Phase::Finished;
                     for token in scene.ledger.due(self.number, None) {
@@ -250,6 +250,12 @@ impl Room {
                     if let Some(guest) = scene.guests.get_mut(&session) {
                         guest.stage = Stage::Ended;
                     }
+                }
+                Notice::Reloaded { .. } => {}
+                Notice::HandedOver { session, .. } => {
+                    ensure(false, Invariant::Isolation, || {
+                        format!("session {session} was handed over, which nobody asked for")
+                    })?;
                 }
                 Notice::Drained { .. } => {
                     let open = scene.ledger.in_flight(self.number);

@@ -209,6 +209,10 @@ impl World {
             let left = self.scene.guests.values().map(|guest: &Guest| guest.id);
             format!("sessions {:?} are left", left.collect::<Vec<_>>())
         })?;
+        let load = self.scene.load.get();
+        ensure(load == 0, Invariant::Rest, || {
+            format!("{load} requests are still counted for their user")
+        })?;
         if let Some((mark, asked)) = self.scene.ledger.untaken().next() {
             return ensure(false, Invariant::ExactlyOnce, || {
                 format!("{mark} was never completed: {asked:?}")

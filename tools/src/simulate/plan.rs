@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use ipc_gateway::route::{
-    Access, BreakerPolicy, ReplyContract, Route, RouteKind, Subject, SubjectError,
+    Access, BreakerPolicy, ReplyContract, Route, RouteKind, Standing, Subject, SubjectError,
 };
 use ipc_ringbuf::handshake::RouteInfo;
 use ipc_ringbuf::layout::Geometry;
@@ -126,6 +126,7 @@ fn route(rng: &mut Rng, number: u16) -> Result<Route, SubjectError> {
             open_time: Duration::from_millis(rng.u64(10..=2_000)),
             ..BreakerPolicy::default()
         },
+        standing: Standing::Live,
     })
 }
 

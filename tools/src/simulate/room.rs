@@ -8,8 +8,9 @@ use core::time::Duration;
 use ipc_gateway::bridge::{Duty as _, UpstreamEnd, link};
 use ipc_gateway::clock::{Clock as _, Nanos};
 use ipc_gateway::metrics::worker::WorkerMetrics;
+use ipc_gateway::route::Subject;
 use ipc_gateway::worker::cycle::Worker;
-use ipc_gateway::worker::mailbox::{Mail, Post, mailbox};
+use ipc_gateway::worker::mailbox::{Mail, Post, Reload, Rights, mailbox};
 use ipc_gateway::worker::parts::Parts;
 use ipc_ringbuf::error::EndReason;
 use ipc_ringbuf::sys::{self, Bell, BellPage};
@@ -18,7 +19,7 @@ use super::clock::Hand;
 use super::guest::{Nature, Stage};
 use super::scene::Scene;
 use super::tap::{Record, Tap};
-use super::violation::{Checked, Invariant, ensure};
+use super::violation::{Checked, Invariant, broken, ensure};
 
 /// How soon a worker looks again that waits for room.
 const STARVED_LOOK: Duration = Duration::from_millis(1);
@@ -37,6 +38,7 @@ pub(crate) enum Phase {
 pub(crate) enum Sent {
     Attach(u32),
     Detach(u32, EndReason),
+    Reload,
     Drain,
     Stop,
 }
@@ -162,8 +164,11 @@ impl Room {
             let sent = match &mail {
                 Mail::Attach(new) => Sent::Attach(new.id),
                 Mail::Detach { session, reason } => Sent::Detach(*session, *reason),
+                Mail::Reload(_) => Sent::Reload,
                 Mail::Drain => Sent::Drain,
                 Mail::Stop => Sent::Stop,
+                // No other gateway comes in the simulation.
+                Mail::Pause | Mail::HandOver => return,
             };
             if let Err(back) = self.post.send(mail) {
                 self.outbox.push_front(back);
@@ -179,6 +184,40 @@ impl Room {
         let id = new.id;
         self.mail(Mail::Attach(Box::new(new)));
         Ok(id)
+    }
+
+    /// The configuration is read again: routes lead elsewhere, which their gates take note of, and
+    /// requests are counted for their user from now on, or no longer.
+    pub(crate) fn reload(&mut self, scene: &mut Scene) -> Checked {
+        let mut routes = scene.plan.routes.to_vec();
+        for route in &mut routes {
+            if scene.rng.bool() {
+                let elsewhere = format!("{}.{}", route.subject, scene.rng.u8(..));
+                route.subject = Subject::try_from(elsewhere)
+                    .map_err(|error| broken(Invariant::Isolation, error.to_string()))?;
+            }
+        }
+        let is_counted = scene.rng.bool();
+        let mine = scene
+            .guests
+            .values()
+            .filter(|guest| guest.worker == self.number);
+        let rights = mine.map(|guest| {
+            let load = Arc::clone(&scene.load);
+            let rights = Rights {
+                routes: Arc::clone(&guest.rights),
+                tenant: guest.tenant.clone(),
+                in_flight: is_counted.then_some((load, u32::MAX)),
+            };
+            (guest.id, rights)
+        });
+        let rights = rights.collect();
+        scene.tally.fault("reload");
+        self.mail(Mail::Reload(Box::new(Reload {
+            routes: routes.into(),
+            rights,
+        })));
+        Ok(())
     }
 
     /// Ends a session from outside.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use ipc_gateway::bridge::{Admissions, Token};
 use ipc_gateway::clock::Nanos;
-use ipc_gateway::worker::charges::Charges;
+use ipc_gateway::worker::charges::{Charges, UserLoad};
 use ipc_gateway::worker::mailbox::NewSession;
 use ipc_ringbuf::Code;
 use ipc_ringbuf::sys::BellPage;
@@ -41,6 +41,8 @@ pub(crate) struct Scene {
     pub(crate) tally: Tally,
     /// Requests whose connection is gone: they must end in their workers' next cycles.
     pub(crate) lost: Vec<Token>,
+    /// Requests in flight, as far as they are counted.
+    pub(crate) load: Arc<UserLoad>,
     last_session: u32,
 }
 
@@ -59,6 +61,7 @@ impl Scene {
             ledger: Ledger::default(),
             tally: Tally::default(),
             lost: Vec::new(),
+            load: Arc::default(),
             last_session: 0,
             plan,
             rng,
@@ -99,6 +102,7 @@ impl Scene {
         Ok(NewSession {
             id,
             port: joined.port,
+            carried: None,
             eventfd: joined.eventfd,
             routes: rights,
             tenant,

@@ -47,6 +47,7 @@ enum Step {
     Admit,
     MailBurst,
     Unread,
+    Reload,
     Drain,
     StopWorker,
 }
@@ -81,6 +82,7 @@ const WEIGHTS: &[(Step, u32)] = &[
     (Step::Admit, 16),
     (Step::MailBurst, 4),
     (Step::Unread, 5),
+    (Step::Reload, 6),
     (Step::Drain, 1),
     (Step::StopWorker, 3),
 ];
@@ -137,7 +139,7 @@ impl World {
             | Step::Shrink
             | Step::Inject
             | Step::Admit => self.upstream_changes(step),
-            Step::MailBurst | Step::Unread | Step::Drain | Step::StopWorker => {
+            Step::MailBurst | Step::Unread | Step::Reload | Step::Drain | Step::StopWorker => {
                 self.control_acts(step)?;
             }
         }
@@ -384,6 +386,12 @@ impl World {
                     if scene.rng.u8(..4) == 0 {
                         room.detach(scene.rng.u32(1..=id), EndReason::Detached, scene);
                     }
+                }
+            }
+            Step::Reload => {
+                let Self { rooms, scene, .. } = self;
+                if let Some(room) = scene.rng.choice(rooms.iter_mut().collect::<Vec<_>>()) {
+                    room.reload(scene)?;
                 }
             }
             Step::Unread => {

@@ -8,6 +8,7 @@
 //! | `jetstream` | streams that capture a subject; publish and stream routes |
 //! | `crash` | clients that are killed |
 //! | `exit_codes` | what goes wrong before a request is sent: one line and the documented code |
+//! | `examples` | each program of `examples/`, against a Router of `examples/` |
 //! | `faults` | a test for each numbered fault of `docs/FAULTS.md` |
 //! | `clients` | each handle of the client library, and a gateway that ends under it |
 //! | `contract` | the rules of a decide request: Router and builder refuse the same |
@@ -35,6 +36,7 @@ mod compare;
 mod contract;
 mod control;
 mod crash;
+mod examples;
 mod exit_codes;
 mod faults;
 mod jetstream;

@@ -4,6 +4,8 @@
 #   tools/setup.sh          the path of one server is the last line of stdout
 #   tools/setup.sh --both   a 2.9-series and a 2.14-series server: two lines of stdout,
 #                           NATS_SERVER_2_9=/path and NATS_SERVER_2_14=/path
+#   tools/setup.sh --python a Python that has nats-py, for examples/router.py: its path is the last
+#                           line of stdout; a virtual environment below target/
 #   tools/setup.sh --promtool   prometheus and promtool: two lines of stdout,
 #                           PROMETHEUS=/path and PROMTOOL=/path
 #
@@ -20,6 +22,8 @@ readonly WHEEL_HASHES=(
   sha256:3b0d9e19a53ca9583caa947a0c608b1c27f677d34d96da2c70c8d77babd72da1 # x86_64
   sha256:2ece918643c7e3e03cb6bcd277982df72ca736e5332b8526920e3ea01350fd75 # aarch64
 )
+readonly NATS_PY_VERSION=2.16.0
+readonly NATS_PY_HASH=sha256:aeb1ff123966c05833d26c7df7e1d54c1c6d32b612428b21677a2e921f1fecae
 readonly POLICY=/usr/sbin/policy-rc.d
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -127,6 +131,28 @@ both() {
   printf 'NATS_SERVER_2_9=%s\nNATS_SERVER_2_14=%s\n' "$old" "$new"
 }
 
+# A virtual environment with nats-py. The rename is last, so that a half one is never seen.
+python_with_nats() {
+  local venv="$root/target/python-$NATS_PY_VERSION" work
+  if ! [[ -x $venv/bin/python3 ]]; then
+    mkdir -p "$root/target"
+    work=$(mktemp -d "$root/target/python.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    say "installing nats-py $NATS_PY_VERSION from PyPI"
+    printf 'nats-py==%s --hash=%s\n' "$NATS_PY_VERSION" "$NATS_PY_HASH" >"$work/requirements.txt"
+    python3 -m venv "$work/venv" >&2 || die "python3 has no venv: install python3-venv"
+    "$work/venv/bin/python3" -m pip install --quiet --disable-pip-version-check --no-deps \
+      --only-binary :all: --require-hashes --requirement "$work/requirements.txt" >&2 ||
+      die "nats-py cannot be installed from PyPI"
+    # Whoever was here first has the same.
+    mv -T "$work/venv" "$venv" 2>/dev/null || [[ -x $venv/bin/python3 ]] || die "cannot make $venv"
+    rm -rf "$work"
+    trap - EXIT
+  fi
+  "$venv/bin/python3" -c 'import nats' || die "$venv is broken: remove it and run this again"
+  printf '%s\n' "$venv/bin/python3"
+}
+
 # answers BINARY NAME: it is executable and says that it is NAME. promtool says so on stderr.
 answers() {
   local version
@@ -184,6 +210,7 @@ prometheus_and_promtool() {
 case "$#:${1:-}" in
   0:) one ;;
   1:--both) both ;;
+  1:--python) python_with_nats ;;
   1:--promtool) prometheus_and_promtool ;;
-  *) die "usage: tools/setup.sh [--both | --promtool]" ;;
+  *) die "usage: tools/setup.sh [--both | --python | --promtool]" ;;
 esac

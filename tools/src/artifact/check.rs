@@ -80,6 +80,14 @@ impl Check {
         self.detail = detail.into();
         self
     }
+
+    /// What was seen, in words: the detail's member `seen`, or the detail itself.
+    #[must_use]
+    pub fn seen(&self) -> String {
+        let seen = self.detail.get("seen").unwrap_or(&self.detail);
+        seen.as_str()
+            .map_or_else(|| seen.to_string(), str::to_owned)
+    }
 }
 
 /// What came out of all checks: `verdict.json`.

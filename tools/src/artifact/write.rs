@@ -176,7 +176,7 @@ impl Artifact {
                 check.id,
                 check.verdict,
                 cell(&check.name),
-                cell(&shown(&check.detail)),
+                cell(&shown(check)),
             )
             .ok();
         }
@@ -184,12 +184,9 @@ impl Artifact {
     }
 }
 
-/// A detail as text that fits a table.
-fn shown(detail: &Value) -> String {
-    let seen = detail.get("seen").unwrap_or(detail);
-    let text = seen
-        .as_str()
-        .map_or_else(|| seen.to_string(), str::to_owned);
+/// What was seen, cut so that it fits a table.
+fn shown(check: &Check) -> String {
+    let text = check.seen();
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
         None => text,

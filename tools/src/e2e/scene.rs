@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipc_tools::artifact::{Artifact, Programs};
 use ipc_tools::stage::{
     Ask, Client, Failure, Flow, FlowReport, Gateway, GatewayOptions, Got, Message, NatsServer,
-    Proxy, Resources, Router, Sampler, While as _, Wire, eventually, scratch,
+    Proxy, Resources, Router, Sampler, While as _, Wire, eventually, pause, scratch,
 };
 
 use crate::args::{Args, RouterKind};
@@ -22,6 +22,8 @@ const CONTROL: &str = "e2e.backpressure.control";
 pub(crate) const INBOX: &str = "E2E_INBOX";
 /// Connections of the gateway.
 pub(crate) const CONNECTIONS: u64 = 2;
+/// Looks at what the gateway has.
+const LOOKS: u32 = 20;
 /// Longest time for anything that must happen.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
@@ -268,8 +270,19 @@ impl Scene {
         self.running()?.metric(name, labels)
     }
 
+    /// What the gateway has. The connection of a question to its admin server ends a moment after
+    /// the answer, so the least of some looks counts.
     pub(crate) fn resources(&self) -> Result<Resources, Failure> {
-        Resources::of(self.running()?.pid())
+        let pid = self.running()?.pid();
+        let mut least = Resources::of(pid)?;
+        for _ in 0..LOOKS {
+            pause(Duration::from_millis(10));
+            let now = Resources::of(pid)?;
+            least.fds = least.fds.min(now.fds);
+            least.rss_bytes = least.rss_bytes.min(now.rss_bytes);
+            least.threads = least.threads.min(now.threads);
+        }
+        Ok(least)
     }
 
     /// The client process that asks one request after another.

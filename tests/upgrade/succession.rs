@@ -16,7 +16,6 @@ use crate::support::gateway::{
     Gateway, attach, attach_with, connected, start, start_configured, until_connected,
 };
 use crate::support::history::Histories;
-use crate::support::process::ClientProcess;
 use crate::support::raw::{RawClient, call};
 use crate::support::router::Router;
 use crate::support::server::Server;
@@ -251,7 +250,8 @@ fn the_service_managers_store_keeps_sessions_from_stop_to_start() {
     let mut client = attach(&gateway);
     until_connected(&mut client);
     // One that dies while nobody serves it.
-    let victim = ClientProcess::start(&gateway.socket, "victim", None, None);
+    let mut histories = Histories::new();
+    let mut victim = histories.client(&gateway.socket, "victim", &["--rate", "10"]);
     eventually("both are attached", || sessions(&gateway).len() == 2);
     let before = sessions(&gateway);
     let own = *before

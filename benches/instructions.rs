@@ -440,6 +440,7 @@ fn request(token: Token) -> bridge::Request {
         route: 0,
         session: 1,
         idempotent: false,
+        accepted: Nanos(0),
         deadline: Nanos(0).after(Duration::from_secs(5)),
         body: Bytes::from_static(&[b'x'; 64]),
         header_len: 0,
@@ -502,7 +503,7 @@ fn bridges() {
         |(worker, desk, messages, generation)| {
             for place in 0..32 {
                 let request = request(Token::new(0, place, *generation));
-                desk.sent(Held::new(request, Nanos(1)), 1);
+                desk.sent(Held::new(request, Nanos(1)), 1, Nanos(1));
             }
             for (place, message) in (0..).zip(messages.drain(..)) {
                 desk.message(Token::new(0, place, *generation), message, Nanos(2));

@@ -154,6 +154,7 @@ impl Room {
             route: 0,
             session: self.place,
             idempotent: false,
+            accepted: System.now(),
             deadline: System.now().after(PATIENCE),
             body: self.payload.clone(),
             header_len: 0,

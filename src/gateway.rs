@@ -2,6 +2,7 @@
 //! the NATS runtime, NATS on its own.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,8 +13,7 @@ use crate::bridge::{self, Admissions, Duty, News, Upstream, UpstreamEnd};
 use crate::clock::System;
 use crate::config::{Config, Overrides};
 use crate::control::{
-    self, AdminListener, Ended, Listener, Reader, Report, Server, StartError, WorkerHandle,
-    raise_descriptors,
+    self, Ended, Inherited, Reader, Report, Server, StartError, WorkerHandle, raise_descriptors,
 };
 use crate::health::{NatsHealth, StopSignal};
 use crate::log_level::LogLevel;
@@ -48,21 +48,20 @@ pub enum GatewayError {
 }
 
 /// Runs the gateway until a signal ends it. `log` counts the lines that were not written, `level`
-/// changes what is logged; `serving` is called once clients can attach. `flags` are those that the
-/// configuration was read with, for when it is read again.
+/// changes what is logged; `serving` is called with the socket's path once clients can attach.
+/// `flags` are those that the configuration was read with, for when it is read again.
 ///
 /// # Errors
 /// [`GatewayError`] when it cannot start.
 pub fn run(
-    config: Config,
+    mut config: Config,
     flags: Overrides,
     log: Arc<LogMetrics>,
     level: LogLevel,
-    serving: impl FnOnce(),
+    serving: impl FnOnce(&Path),
 ) -> Result<Ended, GatewayError> {
+    let (listener, admin, heir) = Inherited::take()?.listen(&mut config.control)?;
     let control = &config.control;
-    let listener = Listener::bind(&control.socket, control.socket_mode)?;
-    let admin = AdminListener::bind(&control.admin, control.admin_mode)?;
     raise_descriptors(control.max_sessions);
     if config.upstream == UpstreamKind::Nats
         && let Some(url) = config.nats.unprotected()
@@ -159,9 +158,12 @@ pub fn run(
         bell,
         report: Arc::new(Report::new(sources, health)),
         reader: Reader::new(move || reloader.read()),
+        nats: stop.clone(),
+        heir,
     };
-    let ended = control::run(server, serving)?;
-    if ended == Ended::AtOnce {
+    let socket = server.settings.socket.clone();
+    let ended = control::run(server, || serving(&socket))?;
+    if matches!(ended, Ended::AtOnce) {
         return Ok(ended);
     }
     end(threads, &stop, nats.map(|nats| nats.thread))?;

@@ -93,6 +93,11 @@ impl StopSignal {
         self.shared.waker.wake();
     }
 
+    /// Wakes the room that listens, to show that it moves.
+    pub fn wake(&self) {
+        self.shared.waker.wake();
+    }
+
     /// Whether the signal is set.
     #[must_use]
     pub fn is_set(&self) -> bool {

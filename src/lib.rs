@@ -16,4 +16,5 @@ pub mod reload;
 pub mod route;
 pub mod router_contract;
 pub mod settings;
+pub mod throttle;
 pub mod worker;

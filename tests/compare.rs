@@ -108,6 +108,27 @@ fn every_contender_answers_without_nats() {
 }
 
 #[test]
+fn a_run_leaves_what_it_measured_and_whether_targets_were_reached() {
+    let root = tempfile::tempdir().unwrap();
+    run(&format!(
+        "local --contenders gateway,uds --kinds steady --seconds 0.2 --warmup 0.1 --rounds 1 \
+         --window 16 --payload 64 --json --artifacts {}",
+        root.path().display()
+    ));
+    let kind = root.path().join("compare-local");
+    let dir = kind.read_dir().unwrap().next().unwrap().unwrap().path();
+    let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+    let document: Value = serde_json::from_str(&read("document.json")).unwrap();
+    assert_eq!(document["cells"].as_array().unwrap().len(), 1);
+    let check: Value = serde_json::from_str(read("checks.jsonl").trim()).unwrap();
+    assert_eq!(check["id"], "64x1x16.rate-over-uds");
+    // One round says nothing.
+    assert_eq!(check["verdict"], "inconclusive");
+    let verdict: Value = serde_json::from_str(&read("verdict.json")).unwrap();
+    assert_eq!(verdict["verdict"], "inconclusive");
+}
+
+#[test]
 fn both_sides_can_spin() {
     let document = run(
         "local --contenders gateway --kinds spinning --seconds 0.2 --warmup 0.1 --rounds 1 --json",

@@ -1,6 +1,5 @@
 //! What an operator has: the admin server, the log, the service manager.
 
-use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -12,11 +11,9 @@ use ipc_ringbuf::{ClientBuilder, Code, Request};
 use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::support::admin::{ask, get, metric};
-use crate::support::gateway::{attach, connected, serve, start, start_configured};
+use crate::support::gateway::{attach, serve, start, start_configured};
 use crate::support::lines::Lines;
-use crate::support::openmetrics;
 use crate::support::raw::RawClient;
-use crate::support::server::Server;
 use crate::support::{SOON, eventually, signal};
 
 fn health(arguments: &[&str]) -> Output {
@@ -95,54 +92,6 @@ fn what_asks_and_does_not_read_is_closed_and_leaves_room() {
     assert_eq!(get(&gateway, "/livez").0, 200);
     assert!(asked.elapsed() < Duration::from_secs(10));
     drop(silent);
-}
-
-/// Names, labels and kinds, as the operators' document lists them.
-fn documented() -> BTreeSet<String> {
-    let document = include_str!("../docs/OPERATIONS.md").lines();
-    let rows = document.filter_map(|line| line.strip_prefix("| `ipcgw_"));
-    let rows = rows.map(|row| {
-        let (name, rest) = row.split_once("` | ").unwrap();
-        let (kind, _) = rest.split_once(" | ").unwrap();
-        let (name, labels) = name.split_once('{').unwrap_or((name, "}"));
-        let labels: BTreeSet<&str> = labels.trim_end_matches('}').split(',').collect();
-        let labels: Vec<&str> = labels.into_iter().collect();
-        format!("ipcgw_{name} {} {kind}", labels.join(","))
-    });
-    rows.collect()
-}
-
-#[test]
-fn the_metrics_are_well_formed_and_all_of_them_are_documented() {
-    let server = Server::start();
-    let gateway = connected(&server);
-    let mut client = attach(&gateway);
-    assert_eq!(
-        client
-            .call(Request::to("decide").payload(b"x"))
-            .unwrap()
-            .code(),
-        Code::NoResponders
-    );
-    let (_, text) = get(&gateway, "/metrics");
-    let families = openmetrics::parse(&text);
-    let mut exported = BTreeSet::new();
-    for family in &families {
-        let name = match family.kind.as_str() {
-            "counter" => format!("{}_total", family.name),
-            _ => family.name.clone(),
-        };
-        assert!(!family.samples.is_empty(), "{name}");
-        for sample in &family.samples {
-            assert!(sample.value >= 0.0, "{name}");
-            let labels = sample.labels.keys().map(String::as_str);
-            let labels: Vec<&str> = labels.filter(|label| *label != "le").collect();
-            exported.insert(format!("{name} {} {}", labels.join(","), family.kind));
-        }
-    }
-    assert_eq!(exported, documented());
-    let units = families.iter().filter(|f| f.kind == "histogram");
-    assert!(units.into_iter().all(|f| f.name.ends_with("_seconds")));
 }
 
 #[test]

@@ -13,9 +13,13 @@
 //! | `contract` | the rules of a decide request: Router and builder refuse the same |
 //! | `protocol` | `docs/PROTOCOL.md`: its numbers are the code's, and a client written from it works |
 //! | `control` | ends, quotas, readiness, counters, clients that say nothing |
+//! | `alerts` | the rules and the dashboard of `deploy/`, with the real Prometheus |
+//! | `logs` | how log lines look, what is never in them |
+//! | `metrics` | `/metrics` against `docs/OPERATIONS.md`, in both formats |
 //! | `operations` | the admin server, the log, the service manager |
 //! | `reload` | the configuration, read again while the gateway serves |
 //! | `bench` | `ipc-gateway bench`: what it reports, and how it ends |
+//! | `upgrade` | socket activation, the watchdog, restarts and upgrades under load, the units of `deploy/` |
 //! | `compare` | `compare`: each contender answers, and every figure is there |
 #![expect(
     clippy::unwrap_used,
@@ -24,6 +28,7 @@
     reason = "a test and its helpers fail by panicking"
 )]
 
+mod alerts;
 mod bench;
 mod clients;
 mod compare;
@@ -34,8 +39,11 @@ mod exit_codes;
 mod faults;
 mod jetstream;
 mod load;
+mod logs;
+mod metrics;
 mod operations;
 mod protocol;
 mod reload;
 mod serve;
 mod support;
+mod upgrade;

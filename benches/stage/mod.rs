@@ -99,6 +99,7 @@ impl<C: Clock> Stage<C> {
         let session = NewSession {
             id: self.sessions,
             port,
+            carried: None,
             eventfd,
             routes: [true].into(),
             tenant: None,

@@ -187,6 +187,8 @@ pub enum AttachError {
     Geometry(crate::layout::GeometryError),
     /// What answered is not an ipc-gateway, or not one of this wire version.
     Protocol(&'static str),
+    /// The connection was closed without an answer.
+    Ended,
     /// The gateway did not answer in time.
     Timeout,
     /// Another failure of the operating system.
@@ -223,10 +225,29 @@ impl fmt::Display for AttachError {
                 "not an ipc-gateway of wire version {WIRE_VERSION}: {what}: name the socket of one, \
                  or install client and gateway of the same release"
             ),
+            Self::Ended => f.write_str(
+                "not an ipc-gateway, or one that has just ended: the connection was closed without \
+                 an answer: name the socket of one, or try again",
+            ),
             Self::Timeout => f.write_str(
                 "the gateway did not answer in time: it is stopped or overloaded, see its log",
             ),
             Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl AttachError {
+    /// Whether a gateway was there and is just ending: its successor may let the client in.
+    pub(crate) fn is_ending(&self) -> bool {
+        match self {
+            Self::Refused { reason, .. } => *reason == EndReason::Draining,
+            Self::Ended => true,
+            Self::Io(error) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+            ),
+            _ => false,
         }
     }
 }

@@ -62,8 +62,8 @@ pub mod sys;
 pub use client::AsyncClient;
 #[cfg(not(loom))]
 pub use client::{
-    CallError, Client, ClientBuilder, Completion, Loan, OwnedCompletion, Request, SharedClient,
-    SubmitError, Ticket, WaitStrategy,
+    CallError, Client, ClientBuilder, Completion, Loan, OwnedCompletion, Reattach, Request,
+    SharedClient, SubmitError, Ticket, WaitStrategy,
 };
 pub use entry::{Code, Outcome};
 pub use error::{AttachError, EndReason};

@@ -42,6 +42,19 @@ pub struct Submission {
     pub sqe: Result<Sqe, SqeError>,
 }
 
+/// Where the rings of a session stand, as its gateway knows: what another gateway needs to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursors {
+    /// Position up to which submissions were taken.
+    pub submission_head: u32,
+    /// Position up to which completions were given.
+    pub completion_tail: u32,
+    /// Position up to which the client is known to have taken them.
+    pub completion_head: u32,
+    /// The block of a submission that was taken and not looked at.
+    pub carried: Option<u32>,
+}
+
 /// The gateway's end.
 pub struct Port {
     region: Arc<Region>,
@@ -80,6 +93,46 @@ impl Port {
         }
     }
 
+    /// Shows all completions and says where the rings stand. `carried` is the one submission that
+    /// may have been taken and not completed.
+    pub fn suspend(&mut self, carried: Option<&Submission>) -> Cursors {
+        self.publish();
+        let (completion_tail, completion_head) = self.completions.position();
+        Cursors {
+            submission_head: self.submissions.position(),
+            completion_tail,
+            completion_head,
+            carried: carried.map(|submission| submission.block.0),
+        }
+    }
+
+    /// The gateway's end of a region that another gateway has left there. Returns the submission
+    /// that it carried too, parsed anew. What the client writes is as little believed as before.
+    /// `None` when the cursors do not fit the region.
+    #[must_use]
+    pub fn resume(
+        region: Arc<Region>,
+        socket: OwnedFd,
+        cursors: Cursors,
+    ) -> Option<(Self, Option<Submission>)> {
+        let mut port = Self::new(Arc::clone(&region), socket);
+        port.submissions = Consumer::resume(region.ring(Ring::Submission), cursors.submission_head);
+        port.completions = Producer::resume(
+            region.ring(Ring::Completion),
+            cursors.completion_tail,
+            cursors.completion_head,
+        )?;
+        let carried = match cursors.carried {
+            Some(block) => {
+                *port.held.get_mut(block as usize)? = true;
+                port.held_count = 1;
+                Some(port.read(block))
+            }
+            None => None,
+        };
+        Some((port, carried))
+    }
+
     /// Takes the next submission. Its block is then the gateway's until it is completed.
     ///
     /// # Errors
@@ -100,15 +153,20 @@ impl Port {
             return Err(PeerMisbehaved::BlockInFlight(block));
         }
         self.held_count += 1;
-        // One copy; only the copy is looked at.
+        Ok(Some(self.read(block)))
+    }
+
+    /// Reads a block's descriptor: one copy; only the copy is looked at.
+    #[inline]
+    fn read(&self, block: u32) -> Submission {
         let words = self.region.load_descriptor(block).unwrap_or_default();
         let [user_data, ..] = words;
         let sqe = Sqe::parse(&words, self.message_size);
-        Ok(Some(Submission {
+        Submission {
             block: Block(block),
             user_data,
             sqe,
-        }))
+        }
     }
 
     /// Copies a submission's headers and payload to the end of `out`.

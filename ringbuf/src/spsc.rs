@@ -93,6 +93,27 @@ impl<M: RingMemory> Producer<M> {
         }
     }
 
+    /// The producing end of a ring that another producer has left: it had published everything up
+    /// to `tail` and knew that the consumer had come to `head`. `None` when the two do not fit the
+    /// ring.
+    #[must_use]
+    pub fn resume(memory: M, tail: u32, head: u32) -> Option<Self> {
+        (tail.wrapping_sub(head) <= memory.capacity()).then_some(Self {
+            memory,
+            tail,
+            published: tail,
+            cached_head: head,
+            newest: 0,
+        })
+    }
+
+    /// Where the next push goes, and how far the consumer is known to have come: what
+    /// [`resume`](Self::resume) takes when everything is published.
+    #[must_use]
+    pub const fn position(&self) -> (u32, u32) {
+        (self.tail, self.cached_head)
+    }
+
     /// Puts a value into the next slot. The consumer sees it after [`publish`](Self::publish).
     ///
     /// # Errors
@@ -190,6 +211,24 @@ impl<M: RingMemory> Consumer<M> {
             cached_tail: 0,
             newest: 0,
         }
+    }
+
+    /// The consuming end of a ring that another consumer has left at `head`.
+    #[must_use]
+    pub const fn resume(memory: M, head: u32) -> Self {
+        Self {
+            memory,
+            head,
+            released: head,
+            cached_tail: head,
+            newest: 0,
+        }
+    }
+
+    /// The next position to read: what [`resume`](Self::resume) takes.
+    #[must_use]
+    pub const fn position(&self) -> u32 {
+        self.head
     }
 
     /// Takes the oldest value that the producer has published. The value is the peer's claim.

@@ -7,6 +7,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -41,6 +42,18 @@ pub fn monotonic_ns() -> u64 {
 #[inline]
 pub fn yield_now() {
     std::thread::yield_now();
+}
+
+/// Sleeps for a while that nothing can end early: between two tries of what cannot be waited for.
+pub(crate) fn pause(time: Duration) {
+    let end = monotonic_ns().saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    loop {
+        let left = end.saturating_sub(monotonic_ns());
+        if left == 0 {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_nanos(left));
+    }
 }
 
 /// Makes the memory of a region: `bytes` long, allocated, and sealed so that nobody can change its
@@ -417,6 +430,37 @@ pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
         }
         groups.resize(count, 0);
     }
+}
+
+/// Takes over a descriptor that this process was started with, such as a socket of the service
+/// manager. It is closed at the next `exec` from then on.
+///
+/// # Errors
+/// `InvalidInput` when the number is one of the three standard ones, or of a descriptor that this
+/// process has opened or taken over before; the operating system's when there is none.
+pub fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
+    static TAKING: Mutex<()> = Mutex::new(());
+    let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    if number <= libc::STDERR_FILENO {
+        return refused("a standard descriptor cannot be taken over");
+    }
+    let _one_at_a_time = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: asks for the flags of a number, which may be any.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if flags & libc::FD_CLOEXEC != 0 {
+        return refused("the descriptor was not inherited, or was taken over before");
+    }
+    // SAFETY: sets the flag of an open descriptor; no descriptor is closed or made.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: without FD_CLOEXEC it came through `exec`: everything here and in the standard
+    // library opens with the flag. So nobody in this process owned it, and as it has the flag now
+    // nobody gets it a second time.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// The user that this process runs as.

@@ -5,6 +5,7 @@
 //! | `support` | a client and the gateway's port for it |
 //! | `properties` | random operations against a simple model |
 //! | `hostile` | either side writes what it should not |
+//! | `resume` | a gateway's end that goes on where another has stopped |
 //! | `two_threads` | both sides at full speed |
 #![cfg(not(loom))]
 #![expect(
@@ -15,5 +16,6 @@
 
 mod hostile;
 mod properties;
+mod resume;
 mod support;
 mod two_threads;

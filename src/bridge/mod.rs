@@ -8,7 +8,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `values` | `Token`, `Request`, `Reply`: what goes through |
+//! | `values` | `Token`, `Request`, `Reply`, `Times`: what goes through |
 //! | `upstream` | what a worker needs of the side that answers; `Loopback` |
 //! | `link` | the two queues and their ends |
 //! | `admission` | how much of a route's traffic is let in |
@@ -33,4 +33,4 @@ pub use ipc_ringbuf::headers;
 pub use link::{UpstreamEnd, WorkerEnd, link};
 pub use news::{News, Told};
 pub use upstream::{Loopback, Upstream};
-pub use values::{Reply, Request, Token};
+pub use values::{Reply, Request, Times, Token};

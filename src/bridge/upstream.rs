@@ -56,6 +56,7 @@ impl Upstream for Loopback {
             headers,
             payload,
             retry_after_ms: 0,
+            times: None,
         });
         Ok(())
     }

@@ -71,6 +71,8 @@ pub struct Request {
     pub session: u32,
     /// Whether it may be sent more than once (route and request both say so).
     pub idempotent: bool,
+    /// When the worker took it.
+    pub accepted: Nanos,
     /// When it stops being worth sending.
     pub deadline: Nanos,
     /// The header block and after it the payload, as `ipc_ringbuf::headers` encodes them; checked.
@@ -111,6 +113,19 @@ pub struct Reply {
     pub payload: Bytes,
     /// Milliseconds after which to try again; 0 when nothing is known.
     pub retry_after_ms: u32,
+    /// When the request was handed to a connection and when its answer came; none for what was not
+    /// answered.
+    pub times: Option<Times>,
+}
+
+/// The moments of a request that a worker does not see, to the resolution of a turn of the other
+/// side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// When it was handed to a connection, the last time if it was sent again.
+    pub published: Nanos,
+    /// When its answer came.
+    pub answered: Nanos,
 }
 
 impl Reply {
@@ -123,6 +138,7 @@ impl Reply {
             headers: Bytes::new(),
             payload: Bytes::new(),
             retry_after_ms: 0,
+            times: None,
         }
     }
 

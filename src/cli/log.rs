@@ -14,6 +14,11 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+mod journal;
+mod sites;
+
+use self::journal::Prioritized;
+use self::sites::Sites;
 use crate::log_level::LogLevel;
 use crate::metrics::Counter;
 use crate::metrics::log::LogMetrics;
@@ -74,21 +79,32 @@ pub(super) fn start(settings: &LogSettings) -> io::Result<Log> {
     let dropped = move || u64::try_from(dropped.dropped_lines()).unwrap_or(u64::MAX);
     let filter = EnvFilter::try_new(&settings.filter).map_err(io::Error::other)?;
     let (filter, handle) = reload::Layer::new(filter);
-    let filter = filter.and(filter_fn(shows_no_contents));
+    let suppressed = Arc::new(Counter::default());
+    let filter = filter
+        .and(filter_fn(shows_no_contents))
+        .and(Sites::new(Arc::clone(&suppressed)));
     let lines = fmt::layer()
         .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
         .log_internal_errors(false);
     // The witness hears what the filter leaves out of the log.
     let registry = tracing_subscriber::registry().with(witness());
-    let begun = match settings.format {
-        LogFormat::Text => registry.with(lines.with_filter(filter)).try_init(),
-        LogFormat::Json => registry.with(lines.json().with_filter(filter)).try_init(),
+    let begun = match (settings.format, journal::reads_stderr()) {
+        (LogFormat::Text, false) => registry.with(lines.with_filter(filter)).try_init(),
+        (LogFormat::Json, false) => registry.with(lines.json().with_filter(filter)).try_init(),
+        (LogFormat::Text, true) => {
+            let lines = lines.without_time().map_event_format(Prioritized);
+            registry.with(lines.with_filter(filter)).try_init()
+        }
+        (LogFormat::Json, true) => {
+            let lines = lines.json().map_event_format(Prioritized);
+            registry.with(lines.with_filter(filter)).try_init()
+        }
     };
     begun.map_err(io::Error::other)?;
     Ok(Log {
         guard,
-        metrics: Arc::new(LogMetrics::new(failed, dropped)),
+        metrics: Arc::new(LogMetrics::new(failed, suppressed, dropped)),
         level: LogLevel::new(handle),
     })
 }

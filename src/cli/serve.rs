@@ -1,5 +1,6 @@
 //! `ipc-gateway serve`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::args::ServeArgs;
@@ -7,6 +8,7 @@ use super::exit::Exit;
 use super::log;
 use super::output::{complain, print_line};
 use crate::config::Config;
+use crate::control::Ended;
 use crate::gateway::{self, GatewayError};
 
 /// Runs the gateway until a signal ends it.
@@ -27,13 +29,18 @@ pub fn run(args: &ServeArgs) -> ExitCode {
             return Exit::OsError.into();
         }
     };
-    let socket = config.control.socket.clone();
     // Whoever started the gateway may have stopped reading; that is no reason not to serve.
-    let serving = || {
+    let serving = |socket: &Path| {
         let _unread = print_line(format_args!("ipc-gateway: serving {}", socket.display()));
     };
-    let _writing = log.guard;
+    let writing = log.guard;
     match gateway::run(config, flags, log.metrics, log.level, serving) {
+        Ok(Ended::Succeeded(handover, program)) => {
+            // What waits to be written would be lost.
+            drop(writing);
+            complain(handover.exec(&program));
+            Exit::OsError.into()
+        }
         Ok(_) => Exit::Ok.into(),
         Err(error) => {
             complain(&error);

@@ -6,12 +6,14 @@
 //! stuck worker nor a stuck NATS side can silence it.
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use hyper::server::conn::http1;
@@ -24,6 +26,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+use super::handover::{HandOver, Place};
 use super::reload::{Answer, Door};
 use super::report::Report;
 use super::socket_file::SocketFile;
@@ -43,7 +46,7 @@ const FLAG: &str = "--admin";
 #[derive(Debug)]
 pub struct AdminListener {
     socket: Socket,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
@@ -67,7 +70,7 @@ impl AdminListener {
                 bound
                     .map(|socket| Self {
                         socket: Socket::Tcp(socket),
-                        _file: None,
+                        file: None,
                     })
                     .map_err(|source| StartError::Os {
                         address: at.to_string(),
@@ -79,17 +82,36 @@ impl AdminListener {
                 let (socket, file) = SocketFile::listen(path, SockType::Stream, mode, FLAG)?;
                 Ok(Self {
                     socket: Socket::Unix(socket.into()),
-                    _file: Some(file),
+                    file: Some(file),
                 })
             }
         }
+    }
+
+    /// A Unix socket that listens already. Without a file it outlives this gateway.
+    pub(super) fn resume(socket: OwnedFd, file: Option<SocketFile>) -> Self {
+        Self {
+            socket: Socket::Unix(socket.into()),
+            file,
+        }
+    }
+
+    /// Leaves the socket to another gateway, if it is a Unix socket.
+    pub(super) fn release(self, to: &mut HandOver) -> Option<Place> {
+        let Socket::Unix(socket) = self.socket else {
+            return None;
+        };
+        let socket = to.add(socket.into());
+        let file = self.file.and_then(SocketFile::release);
+        let file = file.map(|(path, lock)| (path, to.add(lock)));
+        Some(Place { socket, file })
     }
 
     /// Serves until the task is dropped.
     ///
     /// # Errors
     /// The operating system's, when the socket cannot be watched.
-    pub(super) async fn serve(self, report: Arc<Report>, reload: Door) -> io::Result<()> {
+    pub(super) async fn serve(self: Rc<Self>, report: Arc<Report>, reload: Door) -> io::Result<()> {
         let reload = matches!(self.socket, Socket::Unix(_)).then_some(reload);
         let router = router(report, reload);
         let free = Arc::new(Semaphore::new(CONNECTIONS));
@@ -180,10 +202,27 @@ fn verdict(state: Result<(), String>) -> Response {
     }
 }
 
-async fn metrics(State(report): State<Arc<Report>>) -> Response {
-    const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match report.metrics() {
-        Ok(text) => ([(header::CONTENT_TYPE, FORMAT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+/// Text, or protobuf for a scraper that asks for it, as Prometheus does when it takes native
+/// histograms. One that names both in `Accept` prefers protobuf.
+async fn metrics(State(report): State<Arc<Report>>, headers: HeaderMap) -> Response {
+    const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    const PROTOBUF: &str = "application/vnd.google.protobuf; \
+                            proto=io.prometheus.client.MetricFamily; encoding=delimited";
+    let asked = headers.get_all(header::ACCEPT).iter();
+    let mut asked = asked.filter_map(|value| value.to_str().ok());
+    let is_protobuf = asked.any(|types| {
+        types.contains("application/vnd.google.protobuf")
+            && types.contains("proto=io.prometheus.client.MetricFamily")
+    });
+    let failed = |error: String| (StatusCode::INTERNAL_SERVER_ERROR, error).into_response();
+    if is_protobuf {
+        return match report.counters().protobuf() {
+            Ok(bytes) => ([(header::CONTENT_TYPE, PROTOBUF)], bytes).into_response(),
+            Err(error) => failed(error.to_string()),
+        };
+    }
+    match report.counters().text() {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
+        Err(error) => failed(error.to_string()),
     }
 }

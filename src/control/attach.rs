@@ -1,13 +1,13 @@
 //! From a hello to a session: limits, rights, the region, the worker, the welcome.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use ipc_ringbuf::error::EndReason;
-use ipc_ringbuf::handshake::{Hello, PacketError, Refusal, RouteInfo, Welcome};
+use ipc_ringbuf::handshake::{Hello, PacketError, Refusal, RouteInfo, Welcome, farewell};
 use ipc_ringbuf::layout::{Layout, WIRE_VERSION};
-use ipc_ringbuf::port::Port;
+use ipc_ringbuf::port::{Cursors, Port};
 use ipc_ringbuf::region::Region;
 use ipc_ringbuf::sys;
 
@@ -17,7 +17,7 @@ use super::server::WorkerHandle;
 use crate::metrics::control::Resource;
 use crate::route::Route;
 use crate::settings::{ControlSettings, Policy, Quota};
-use crate::worker::charges::{Charges, UserLoad};
+use crate::worker::charges::UserLoad;
 use crate::worker::mailbox::{Mail, NewSession, Rights};
 
 /// Who is at the other end, as the kernel says.
@@ -53,6 +53,7 @@ impl Peer {
 #[derive(Debug)]
 pub(super) struct Made {
     pub(super) memfd: OwnedFd,
+    pub(super) eventfd: OwnedFd,
     pub(super) bytes: u64,
 }
 
@@ -193,6 +194,81 @@ pub(super) fn quota<'a>(settings: &'a ControlSettings, policy: Option<&'a Policy
         .unwrap_or(&settings.quota)
 }
 
+/// What another gateway has left of a session.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) memfd: OwnedFd,
+    pub(super) eventfd: OwnedFd,
+    pub(super) layout: Layout,
+    pub(super) cursors: Cursors,
+}
+
+/// Gives a session to the worker that another gateway has left: everything is looked at as if a
+/// stranger had sent it.
+///
+/// # Errors
+/// A refusal when something is not what it must be, or there is no room.
+pub(super) fn adopt(
+    id: u32,
+    left: Left,
+    rights: Rights,
+    socket: &OwnedFd,
+    worker: &WorkerHandle,
+) -> Result<Made, Refusal> {
+    let full = |error: io::Error| refuse(EndReason::Overloaded, error.to_string());
+    let corrupt = |what: &str| refuse(EndReason::RingCorrupt, what);
+    let Left {
+        memfd,
+        eventfd,
+        layout,
+        cursors,
+    } = left;
+    sys::check_sealed(memfd.as_fd()).map_err(|_| corrupt("its memory is not sealed"))?;
+    if !is_eventfd(&eventfd) {
+        return Err(corrupt("its bell is none"));
+    }
+    let region = Region::map(memfd.as_fd(), layout).map_err(full)?;
+    let resumed = Port::resume(region, socket.try_clone().map_err(full)?, cursors);
+    let (port, carried) = resumed.ok_or_else(|| corrupt("its cursors do not fit its rings"))?;
+    let session = NewSession {
+        id,
+        port,
+        carried,
+        eventfd: eventfd.try_clone().map_err(full)?,
+        charges: rights.charges(),
+        routes: rights.routes,
+        tenant: rights.tenant,
+    };
+    let sent = worker.post.send(Mail::Attach(Box::new(session)));
+    sent.map_err(|_| refuse(EndReason::Overloaded, "the worker is behind"))?;
+    Ok(Made {
+        memfd,
+        eventfd,
+        bytes: layout.region_bytes(),
+    })
+}
+
+/// Ends a session that another gateway has left, in order: everything that it took is completed, so
+/// what the client waits for was never sent.
+///
+/// # Errors
+/// The operating system's, or `InvalidData` when what was left is no session.
+pub(super) fn end_in_order(left: &Left, socket: &OwnedFd) -> io::Result<()> {
+    sys::check_sealed(left.memfd.as_fd())?;
+    let region = Region::map(left.memfd.as_fd(), left.layout)?;
+    let (port, _) = Port::resume(region, socket.try_clone()?, left.cursors)
+        .ok_or(io::ErrorKind::InvalidData)?;
+    port.close(EndReason::Draining);
+    sys::send_packet(socket.as_fd(), &farewell(EndReason::Draining), &[])
+}
+
+/// Whether a descriptor is an eventfd: anything else could make the worker's epoll do strange
+/// things.
+fn is_eventfd(fd: &OwnedFd) -> bool {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    link.is_ok_and(|link| link.as_os_str() == "anon_inode:[eventfd]")
+}
+
 /// Makes the region, gives it to the worker and welcomes the client.
 ///
 /// # Errors
@@ -240,12 +316,11 @@ pub(super) fn make(
     let session = NewSession {
         id,
         port: Port::new(region, socket.try_clone().map_err(full)?),
+        carried: None,
         eventfd: eventfd.try_clone().map_err(full)?,
+        charges: rights.charges(),
         routes: rights.routes,
         tenant: rights.tenant,
-        charges: rights
-            .in_flight
-            .map_or_else(Charges::default, |(load, most)| Charges::new(load, most)),
     };
     sys::send_packet(
         socket.as_fd(),
@@ -255,5 +330,9 @@ pub(super) fn make(
     .map_err(full)?;
     let sent = worker.post.send(Mail::Attach(Box::new(session)));
     sent.map_err(|_| refuse(EndReason::Overloaded, "the worker is behind"))?;
-    Ok(Made { memfd, bytes })
+    Ok(Made {
+        memfd,
+        eventfd,
+        bytes,
+    })
 }

@@ -20,12 +20,12 @@ use super::room::{Room, refusal};
 use crate::metrics::control::AcceptError;
 
 /// Stands for no user in particular, where log lines are counted by user.
-const ANYBODY: u32 = u32::MAX;
+pub(super) const ANYBODY: u32 = u32::MAX;
 /// How long the listener rests when there are no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// Accepts clients until the task is dropped.
-pub(super) async fn accept(room: Rc<RefCell<Room>>, listener: Listener) {
+pub(super) async fn accept(room: Rc<RefCell<Room>>, listener: Rc<Listener>) {
     let Ok(watched) = listener.socket.try_clone().and_then(sys::watch_readable) else {
         return;
     };
@@ -106,16 +106,32 @@ async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: &Peer) -> Res
     }
     let bytes = hello.ok_or_else(|| refusal(EndReason::Protocol, "no hello"))?;
     let hello = packet.get(..bytes).unwrap_or_default();
-    let pidfd = match getsockopt(client, sockopt::PeerPidfd) {
-        // It was let in when there were enough, but others may have been faster since.
-        Ok(pidfd) if limits::is_scarce(pidfd.as_fd()) => return Err(scarce()),
-        Ok(pidfd) => Some(pidfd),
-        // Before Linux 6.5 only the socket tells.
-        Err(Errno::ENOPROTOOPT) => None,
-        Err(error) => return Err(os(error.into())),
-    };
+    let pidfd = pidfd(client)?;
     let id = room.borrow_mut().attach(hello, peer, client)?;
-    // From here on anything that is readable ends the session: bytes are not of the protocol.
+    watch(room, id, watched, pidfd);
+    Ok(())
+}
+
+/// The process at the other end.
+pub(super) fn pidfd(client: &OwnedFd) -> Result<Option<OwnedFd>, Refusal> {
+    match getsockopt(client, sockopt::PeerPidfd) {
+        // It was let in when there were enough, but others may have been faster since.
+        Ok(pidfd) if limits::is_scarce(pidfd.as_fd()) => Err(scarce()),
+        Ok(pidfd) => Ok(Some(pidfd)),
+        // Before Linux 6.5 only the socket tells.
+        Err(Errno::ENOPROTOOPT) => Ok(None),
+        Err(error) => Err(refusal(EndReason::Overloaded, io::Error::from(error))),
+    }
+}
+
+/// Ends a session when its client goes. From here on anything that is readable ends it too: bytes
+/// are not of the protocol.
+pub(super) fn watch(
+    room: &Rc<RefCell<Room>>,
+    id: u32,
+    watched: AsyncFd<OwnedFd>,
+    pidfd: Option<OwnedFd>,
+) {
     let by_socket = tokio::task::spawn_local({
         let room = Rc::clone(room);
         async move {
@@ -134,7 +150,6 @@ async fn welcome(room: &Rc<RefCell<Room>>, client: &OwnedFd, peer: &Peer) -> Res
         }
     });
     room.borrow_mut().watch(id, vec![by_socket, by_process]);
-    Ok(())
 }
 
 /// Waits until a client closes its socket, or says something, for which there is no reason.
@@ -182,9 +197,7 @@ async fn hello_comes(
             }
             _ => Err(refusal(EndReason::Protocol, "no hello in time")),
         },
-        () = evicted.notified() => {
-            Err(refusal(EndReason::Overloaded, "too many clients wait without saying hello"))
-        }
+        () = evicted.notified() => Err(room.borrow().eviction()),
     };
     room.borrow_mut().no_longer_waits(&evicted);
     result

@@ -5,14 +5,16 @@ use std::path::Path;
 
 use nix::sys::socket::SockType;
 
+use super::handover::{HandOver, Place};
 use super::socket_file::SocketFile;
 use super::start_error::StartError;
 
-/// A bound socket; its file is removed when this is dropped.
+/// A bound socket. Its file is removed when this is dropped, unless somebody else has bound it.
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: OwnedFd,
-    _file: SocketFile,
+    /// None when the service manager keeps the socket.
+    file: Option<SocketFile>,
 }
 
 impl Listener {
@@ -24,7 +26,25 @@ impl Listener {
         let (socket, file) = SocketFile::listen(path, SockType::SeqPacket, mode, "--socket")?;
         Ok(Self {
             socket,
-            _file: file,
+            file: Some(file),
         })
+    }
+
+    /// A socket that listens already. Without a file it outlives this gateway.
+    pub(super) const fn resume(socket: OwnedFd, file: Option<SocketFile>) -> Self {
+        Self { socket, file }
+    }
+
+    /// Leaves the socket to another gateway.
+    pub(super) fn release(self, to: &mut HandOver) -> Place {
+        let socket = to.add(self.socket);
+        let file = self.file.and_then(SocketFile::release);
+        let file = file.map(|(path, lock)| (path, to.add(lock)));
+        Place { socket, file }
+    }
+
+    /// Whether it goes on listening when this gateway ends: who connects then waits for the next.
+    pub(super) const fn outlives(&self) -> bool {
+        self.file.is_none()
     }
 }

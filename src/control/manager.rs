@@ -5,11 +5,17 @@ use core::cell::Cell;
 use std::env;
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+use ipc_ringbuf::sys;
+use nix::poll::{PollFd, PollFlags, poll};
 use sd_notify::NotifyState;
+
+/// Longest time that the manager may take to read one message, in milliseconds.
+const STORE_PATIENCE: u16 = 2000;
 
 /// The manager, if there is one.
 #[derive(Debug, Default)]
@@ -50,11 +56,53 @@ impl Manager {
     }
 }
 
+impl Manager {
+    /// Whether it keeps descriptors for the next gateway: systemd says so from version 254 on, the
+    /// unit can say so before.
+    pub(super) fn has_store() -> bool {
+        let most = env::var("FDSTORE").ok().and_then(|most| most.parse().ok());
+        most.is_some_and(|most: u32| most > 0) && env::var_os("NOTIFY_SOCKET").is_some()
+    }
+
+    /// Tells it to keep what has this name no longer.
+    pub(super) fn forget(&self, name: &str) {
+        let text = format!("FDSTOREREMOVE=1\nFDNAME={name}");
+        self.tell(&NotifyState::Custom(&text));
+    }
+
+    /// Gives it a descriptor to keep under this name. Waits until there is room for the message,
+    /// but not for ever.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(super) fn store(&self, name: &str, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let socket = env::var_os("NOTIFY_SOCKET").ok_or(io::ErrorKind::NotFound)?;
+        let sender = UnixDatagram::unbound()?;
+        sender.connect_addr(&address(&socket)?)?;
+        let text = format!("FDSTORE=1\nFDNAME={name}\n");
+        loop {
+            match sys::send_packet(sender.as_fd(), text.as_bytes(), &[fd]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut fds = [PollFd::new(sender.as_fd(), PollFlags::POLLOUT)];
+                    if poll(&mut fds, STORE_PATIENCE)? == 0 {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+fn address(socket: &OsStr) -> io::Result<SocketAddr> {
+    match socket.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        _ => SocketAddr::from_pathname(socket),
+    }
+}
+
 fn send(socket: &OsStr, text: &str) -> io::Result<()> {
-    let address = match socket.as_bytes() {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-        _ => SocketAddr::from_pathname(socket)?,
-    };
+    let address = address(socket)?;
     let sender = UnixDatagram::unbound()?;
     sender.set_nonblocking(true)?;
     sender.send_to_addr(text.as_bytes(), &address)?;

@@ -6,6 +6,9 @@
 //! | `socket_file` | the file of a Unix socket: lock, stale file, mode |
 //! | `start_error` | why the gateway cannot listen |
 //! | `listener` | the socket that clients attach to |
+//! | `inherited` | sockets that the service manager has made |
+//! | `handover` | what one gateway leaves to the next |
+//! | `take_over` | from what was left to sessions |
 //! | `greet` | clients that come |
 //! | `waiting` | clients that have not said hello |
 //! | `attach` | from a hello to a session |
@@ -13,8 +16,8 @@
 //! | `room` | the sessions |
 //! | `returns` | memory on its way back from sessions that have ended |
 //! | `limits` | the limit on open descriptors |
-//! | `throttle` | fewer log lines about clients that make many |
-//! | `server` | the loop: notices of the workers, signals, the threads' pulse |
+//! | `server` | puts the tasks together; the threads' pulse |
+//! | `end` | the loop until the end, and the ways to it: signals, drain, hand-over |
 //! | `reload` | the configuration, read again: what is asked and what is answered |
 //! | `reloading` | those who ask for it |
 //! | `report` | what the gateway says of itself |
@@ -25,7 +28,10 @@
 mod admin;
 mod attach;
 mod attach_rate;
+mod end;
 mod greet;
+mod handover;
+mod inherited;
 mod interrupt;
 mod limits;
 mod listener;
@@ -38,10 +44,12 @@ mod room;
 mod server;
 mod socket_file;
 mod start_error;
-mod throttle;
+mod take_over;
 mod waiting;
 
 pub use admin::AdminListener;
+pub use handover::HandOver;
+pub use inherited::{Heir, Inherited};
 pub use interrupt::Interrupts;
 pub use limits::raise_descriptors;
 pub use listener::Listener;

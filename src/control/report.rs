@@ -1,7 +1,6 @@
 //! What the gateway says of itself: alive, ready, its counters, its sessions.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -93,18 +92,13 @@ impl Report {
         self.state().sessions.values().cloned().collect()
     }
 
-    /// The counters as text.
-    ///
-    /// # Errors
-    /// As [`Sources::text`].
-    pub(super) fn metrics(&self) -> Result<String, fmt::Error> {
+    /// What the counters are read from, with the routes of now.
+    pub(super) fn counters(&self) -> Sources {
         let routes = self.state().routes.clone();
+        let sources = self.sources.clone();
         match routes {
-            None => self.sources.text(),
-            Some(routes) => {
-                let sources = self.sources.clone();
-                Sources { routes, ..sources }.text()
-            }
+            None => sources,
+            Some(routes) => Sources { routes, ..sources },
         }
     }
 
@@ -138,12 +132,15 @@ impl Report {
 pub(super) struct Pulse {
     /// For each thread its count when it was last seen to change, and when that was.
     seen: BTreeMap<String, (u64, Nanos)>,
+    /// For each thread its count at the look before.
+    newest: BTreeMap<String, u64>,
 }
 
 impl Pulse {
     /// Looks once more; the report says `stuck` from when a thread has stood still for too long
-    /// until it moves again.
-    pub(super) fn look(&mut self, report: &Report, now: Nanos) {
+    /// until it moves again. Returns whether every thread has moved since the look before: also one
+    /// that sleeps, so this is to be asked of threads that were woken meanwhile.
+    pub(super) fn look(&mut self, report: &Report, now: Nanos) -> bool {
         let workers = report.sources.workers.iter().enumerate().map(|(at, m)| {
             let count = (m.cycles.get(), m.asleep.get());
             (format!("worker {at}"), count)
@@ -156,7 +153,10 @@ impl Pulse {
             )
         });
         let mut stuck = None;
+        let mut all_moved = true;
         for (name, (count, asleep)) in workers.chain(nats) {
+            let newest = self.newest.insert(name.clone(), count);
+            all_moved &= newest != Some(count);
             let seen = self.seen.entry(name.clone()).or_insert((count, now));
             if seen.0 != count || asleep != 0 {
                 *seen = (count, now);
@@ -166,6 +166,7 @@ impl Pulse {
             }
         }
         report.state().stuck = stuck;
+        all_moved
     }
 }
 
@@ -190,19 +191,19 @@ mod tests {
         let mut pulse = Pulse::default();
         let mut at = |seconds: u64| pulse.look(&report, Nanos(seconds * 1_000_000_000));
         at(0);
-        at(4);
+        assert!(!at(4));
         assert_eq!(report.live(), Ok(()));
-        at(5);
+        assert!(!at(5));
         assert_eq!(
             report.live(),
             Err("worker 0 has not moved for 5 s".to_owned())
         );
         assert_eq!(report.ready(), report.live());
         report.sources.workers[0].cycles.increment();
-        at(6);
+        assert!(at(6));
         assert_eq!(report.live(), Ok(()));
         report.sources.workers[0].asleep.set(1);
-        at(60);
+        assert!(!at(60), "it sleeps on although it was woken");
         assert_eq!(report.ready(), Ok(()));
     }
 

@@ -5,39 +5,52 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipc_ringbuf::error::{EndReason, PeerMisbehaved};
 use ipc_ringbuf::handshake::{Refusal, farewell};
+use ipc_ringbuf::layout::Layout;
+use ipc_ringbuf::port::Cursors;
 use ipc_ringbuf::sys;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::attach::{self, Excess, Peer};
+use super::attach::{self, Excess, Left, Made, Peer};
 use super::attach_rate::AttachRates;
+use super::handover::{HandOver, Record};
 use super::reload::Fresh;
 use super::report::{Report, Row};
 use super::returns::Returns;
 use super::server::WorkerHandle;
-use super::throttle::Throttle;
 use super::waiting::Waiting;
 use crate::clock::{Clock as _, System};
 use crate::metrics::control::Resource;
 use crate::route::Route;
 use crate::settings::ControlSettings;
+use crate::throttle::Throttle;
 use crate::worker::charges::UserLoad;
 use crate::worker::mailbox::{Mail, Notice, Reload};
 
 struct Live {
     peer: Peer,
+    /// What the client calls itself.
+    name: String,
+    layout: Layout,
     /// Shared by all sessions of the user.
     load: Arc<UserLoad>,
     worker: usize,
     bytes: u64,
     memfd: OwnedFd,
+    eventfd: OwnedFd,
     socket: OwnedFd,
     /// See the client go.
     watchers: Vec<JoinHandle<()>>,
 }
+
+/// Lines of one kind about one user that may come at once.
+const LINES: u32 = 20;
+/// Time in which one more is allowed.
+const LINES_REFILL: Duration = Duration::from_millis(200);
 
 pub(super) struct Room {
     pub(super) settings: ControlSettings,
@@ -51,13 +64,16 @@ pub(super) struct Room {
     unsent: VecDeque<(usize, Mail)>,
     /// Told when the first of them comes.
     behind: Rc<Notify>,
-    throttle: Throttle,
+    /// Fewer log lines about a user who makes many, for each kind of line.
+    throttle: Throttle<(&'static str, u32)>,
     rates: AttachRates,
     next_id: u32,
     draining: bool,
     drained: usize,
     /// Workers that have not taken the newest routes yet.
     reloading: usize,
+    /// What is left to the next gateway.
+    handover: HandOver,
 }
 
 pub(super) fn refusal(reason: EndReason, detail: impl ToString) -> Refusal {
@@ -89,12 +105,13 @@ impl Room {
             waiting: Waiting::default(),
             unsent: VecDeque::new(),
             behind: Rc::default(),
-            throttle: Throttle::default(),
+            throttle: Throttle::new(LINES, LINES_REFILL),
             rates: AttachRates::default(),
             next_id: 1,
             draining: false,
             drained: 0,
             reloading: 0,
+            handover: HandOver::default(),
         }
     }
 
@@ -121,7 +138,7 @@ impl Room {
 
     /// Whether a line of this kind about this user may be logged; counts it if not.
     pub(super) fn may_log(&mut self, kind: &'static str, uid: u32) -> bool {
-        let allowed = self.throttle.allows(kind, uid, System.now());
+        let allowed = self.throttle.allows((kind, uid), System.now());
         if !allowed {
             self.report.sources.control.log_suppressed.increment();
         }
@@ -135,8 +152,7 @@ impl Room {
         client: &OwnedFd,
     ) -> Result<u32, Refusal> {
         if self.draining {
-            let reason = EndReason::Draining;
-            return Err(refusal(reason, "the gateway is shutting down"));
+            return Err(Self::shutting_down());
         }
         let (name, layout) = attach::check(hello, &self.settings)?;
         let id = self.free_id();
@@ -158,8 +174,7 @@ impl Room {
             let detail = format!("the gateway takes {most} sessions (control.max_sessions)");
             return Err(refusal(EndReason::AttachQuota, detail));
         }
-        let load = |at: &usize| self.live.values().filter(|live| live.worker == *at).count();
-        let worker = (0..self.workers.len()).min_by_key(load).unwrap_or(0);
+        let worker = self.idlest();
         let Some(handle) = self.workers.get(worker) else {
             return Err(refusal(EndReason::Overloaded, "there is no worker"));
         };
@@ -167,12 +182,43 @@ impl Room {
         let load = self.load_of(peer.uid);
         let rights = attach::rights(&self.settings, &self.routes, (peer, policy, &load));
         let made = attach::make(id, layout, rights, client, handle, &self.routes)?;
+        self.seat(id, peer, (name, layout), (worker, load), made, socket);
+        if self.may_log("attached", peer.uid) {
+            tracing::info!(
+                session = id,
+                uid = peer.uid,
+                pid = peer.pid,
+                "client attached"
+            );
+        }
+        Ok(id)
+    }
+
+    /// The worker with the fewest sessions.
+    fn idlest(&self) -> usize {
+        let load = |at: &usize| self.live.values().filter(|live| live.worker == *at).count();
+        (0..self.workers.len()).min_by_key(load).unwrap_or(0)
+    }
+
+    /// Notes a session that a worker has been given.
+    fn seat(
+        &mut self,
+        id: u32,
+        peer: &Peer,
+        (name, layout): (String, Layout),
+        (worker, load): (usize, Arc<UserLoad>),
+        made: Made,
+        socket: OwnedFd,
+    ) {
         let live = Live {
             peer: peer.clone(),
+            name: name.clone(),
+            layout,
             load,
             worker,
             bytes: made.bytes,
             memfd: made.memfd,
+            eventfd: made.eventfd,
             socket,
             watchers: Vec::new(),
         };
@@ -188,15 +234,116 @@ impl Room {
             message_size: layout.message_size(),
             bytes: made.bytes,
         });
-        if self.may_log("attached", peer.uid) {
-            tracing::info!(
-                session = id,
-                uid = peer.uid,
-                pid = peer.pid,
-                "client attached"
-            );
+    }
+
+    /// Whether clients that attached to a gateway with these routes may keep their numbers.
+    pub(super) fn has_routes(&self, names: &[String]) -> bool {
+        let own = self.routes.iter().map(|route| &route.name);
+        names.len() <= self.routes.len() && names.iter().zip(own).all(|(a, b)| a == b)
+    }
+
+    /// Takes over a session that another gateway has left.
+    ///
+    /// # Errors
+    /// Why not; its client is then told, and attaches again.
+    pub(super) fn adopt(
+        &mut self,
+        record: &Record,
+        (memfd, eventfd): (OwnedFd, OwnedFd),
+        client: &OwnedFd,
+    ) -> Result<(), Refusal> {
+        let id = record.session;
+        self.next_id = self.next_id.max(id.wrapping_add(1));
+        if self.live.contains_key(&id) {
+            return Err(refusal(EndReason::RingCorrupt, "it was left twice"));
         }
-        Ok(id)
+        let peer = Peer::of(client.as_fd()).map_err(overloaded)?;
+        let policy = attach::policy(&self.settings, &peer)?;
+        let layout = record
+            .layout()
+            .map_err(|fault| refusal(EndReason::Geometry, fault))?;
+        let worker = self.idlest();
+        let Some(handle) = self.workers.get(worker) else {
+            return Err(refusal(EndReason::Overloaded, "there is no worker"));
+        };
+        let socket = client.try_clone().map_err(overloaded)?;
+        let load = self.load_of(peer.uid);
+        let rights = attach::rights(&self.settings, &self.routes, (&peer, policy, &load));
+        let left = Left {
+            memfd,
+            eventfd,
+            layout,
+            cursors: record.cursors(),
+        };
+        let made = attach::adopt(id, left, rights, client, handle)?;
+        let name = record.name.clone();
+        self.seat(id, &peer, (name, layout), (worker, load), made, socket);
+        Ok(())
+    }
+
+    /// Gives the memory of a session back that was not taken over.
+    pub(super) fn discard(&self, uid: u32, memfd: OwnedFd, bytes: u64) {
+        // Without a thread for it the memory goes back when the client lets go of it.
+        self.returns.begin(uid, memfd, bytes).ok();
+    }
+
+    /// Tells the workers to take nothing more, and to finish what they have.
+    pub(super) fn pause(&mut self) {
+        self.draining = true;
+        self.waiting.evict_all();
+        self.tell_all(|| Mail::Pause);
+    }
+
+    /// Tells the workers to let go of every session.
+    pub(super) fn hand_over(&mut self) {
+        self.tell_all(|| Mail::HandOver);
+    }
+
+    /// What is left to the next gateway.
+    pub(super) fn handed_over(&mut self) -> HandOver {
+        let mut handover = core::mem::take(&mut self.handover);
+        let names = self.routes.iter().map(|route| route.name.clone());
+        handover.state.routes = names.collect();
+        handover.state.next_session = self.next_id;
+        handover
+    }
+
+    /// A worker has let go of a session.
+    fn leave(&mut self, session: u32, cursors: Cursors) {
+        let Some(live) = self.live.remove(&session) else {
+            return;
+        };
+        for watcher in &live.watchers {
+            watcher.abort();
+        }
+        self.report.ended(session);
+        let record = Record {
+            session,
+            name: live.name,
+            entries: live.layout.entries(),
+            message_size: live.layout.message_size(),
+            submission_head: cursors.submission_head,
+            completion_tail: cursors.completion_tail,
+            completion_head: cursors.completion_head,
+            carried: cursors.carried,
+            region: self.handover.add(live.memfd),
+            eventfd: self.handover.add(live.eventfd),
+            socket: self.handover.add(live.socket),
+        };
+        self.handover.state.sessions.push(record);
+    }
+
+    /// Why a client that has not said hello has to go.
+    pub(super) fn eviction(&self) -> Refusal {
+        if self.draining {
+            return Self::shutting_down();
+        }
+        let detail = "too many clients wait without saying hello";
+        refusal(EndReason::Overloaded, detail)
+    }
+
+    fn shutting_down() -> Refusal {
+        refusal(EndReason::Draining, "the gateway is shutting down")
     }
 
     /// What the requests of this user are counted in. None are in flight when it has no session.
@@ -274,8 +421,16 @@ impl Room {
     /// Tells the workers to accept nothing more and to finish what they have.
     pub(super) fn drain(&mut self) {
         self.draining = true;
+        self.waiting.evict_all();
         self.report.drain();
         self.tell_all(|| Mail::Drain);
+    }
+
+    /// Wakes every worker, to see whether it moves.
+    pub(super) fn wake_workers(&self) {
+        for worker in &self.workers {
+            worker.post.wake();
+        }
     }
 
     pub(super) fn stop(&mut self) {
@@ -345,6 +500,7 @@ impl Room {
             match notice {
                 Notice::Drained { .. } => self.drained += 1,
                 Notice::Reloaded { .. } => self.reloading = self.reloading.saturating_sub(1),
+                Notice::HandedOver { session, cursors } => self.leave(session, cursors),
                 Notice::Ended {
                     session,
                     reason,

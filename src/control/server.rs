@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,24 +12,27 @@ use std::time::Duration;
 use ipc_ringbuf::sys::{self, Bell, BellPage};
 use sd_notify::NotifyState;
 use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::task::spawn_local;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::admin::AdminListener;
+use super::end::{End, Signals, Way};
 use super::greet::accept;
+use super::handover::HandOver;
+use super::inherited::Heir;
 use super::listener::Listener;
 use super::manager::Manager;
 use super::reload::{Reader, door};
 use super::reloading::Reloads;
 use super::report::{Pulse, Report};
 use super::room::Room;
+use super::take_over::take_over;
 use crate::clock::{Clock as _, System, unix_seconds};
+use crate::health::StopSignal;
 use crate::route::Route;
 use crate::settings::ControlSettings;
 use crate::worker::mailbox::Post;
 
-/// Time for the workers to take a stop.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often to look whether the threads advance.
 const PULSE: Duration = Duration::from_secs(1);
 /// How soon to try again when a worker's mailbox was full.
@@ -62,15 +66,21 @@ pub struct Server {
     pub report: Arc<Report>,
     /// Reads the configuration again.
     pub reader: Reader,
+    /// Wakes the NATS thread, if there is one.
+    pub nats: StopSignal,
+    /// What another gateway has left.
+    pub heir: Heir,
 }
 
 /// How the control room ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Ended {
     /// Everything in flight was completed, or the drain timeout passed.
     Drained,
     /// A second signal came, or a worker does not end: end at once.
     AtOnce,
+    /// Its program is to be replaced by another, which takes over.
+    Succeeded(HandOver, PathBuf),
 }
 
 /// Runs the control room on this thread until it is told to end by a signal. `serving` is called
@@ -95,86 +105,82 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
         bell,
         report,
         reader,
+        nats,
+        heir: Heir(heritage),
     } = server;
     report.sources.control.configured_at.set(unix_seconds());
     let drain_timeout = settings.drain_timeout;
     let room = Room::new(settings, routes, workers, Arc::clone(&report));
     let room = Rc::new(RefCell::new(room));
+    let listener = Rc::new(listener);
+    let admin = Rc::new(admin);
     let mut signals = Signals::new()?;
     let notices = Notices::new(bell)?;
-    let accepting = tokio::task::spawn_local(accept(Rc::clone(&room), listener));
     let manager = Rc::new(Manager::default());
-    let watching = tokio::task::spawn_local(watch(Arc::clone(&report), Rc::clone(&manager)));
-    let sending = tokio::task::spawn_local(resend(Rc::clone(&room)));
+    let stored = heritage.stored.clone();
+    take_over(&room, heritage);
+    let accepting = spawn_local(accept(Rc::clone(&room), Rc::clone(&listener)));
+    let watching = spawn_local(watch(
+        Arc::clone(&report),
+        Rc::clone(&manager),
+        Rc::clone(&room),
+        nats,
+    ));
+    let sending = spawn_local(resend(Rc::clone(&room)));
     let (asking, asked) = door();
     let mut reloads = Reloads::new(reader, asked, Rc::clone(&manager))?;
-    let answering = tokio::task::spawn_local(admin.serve(report, asking));
+    let answering = spawn_local(Rc::clone(&admin).serve(report, asking));
     serving();
     manager.tell(&NotifyState::Ready);
-    let mut deadline = None;
-    let mut ended = loop {
-        tokio::select! {
-            () = notices.come() => {
-                room.borrow_mut().take_notices();
-                reloads.settle(&room.borrow());
-            }
-            () = reloads.come() => reloads.turn(&mut room.borrow_mut()),
-            () = signals.come() => {
-                if deadline.is_some() {
-                    break Ended::AtOnce;
-                }
-                manager.tell(&NotifyState::Stopping);
-                tracing::info!(timeout = ?drain_timeout, "draining: a second signal ends at once");
-                deadline = Some(Instant::now() + drain_timeout);
-                room.borrow_mut().drain();
-            }
-            () = until(deadline) => {
-                tracing::warn!("the drain timeout has passed; what is in flight ends as unknown");
-                break Ended::Drained;
-            }
-        }
-        if deadline.is_some() && room.borrow().is_drained() {
-            break Ended::Drained;
-        }
+    for name in stored {
+        manager.forget(&name);
+    }
+    let end = End {
+        room: &room,
+        manager: &manager,
+        drain_timeout,
     };
-    room.borrow_mut().stop();
-    let stop = Instant::now() + STOP_TIMEOUT;
-    while !room.borrow().is_empty() {
-        tokio::select! {
-            () = notices.come() => room.borrow_mut().take_notices(),
-            () = sleep_until(stop) => break,
-        }
+    let mut ended = end
+        .come(
+            &notices,
+            (&mut signals, &mut reloads),
+            &accepting,
+            listener.outlives(),
+        )
+        .await;
+    if let Some(Way::Exec(_) | Way::Store) = &ended.way {
+        end.let_go(&notices).await;
     }
-    if !room.borrow().is_empty() {
-        tracing::error!("a worker does not end; the process ends without it");
-        ended = Ended::AtOnce;
-    }
+    end.stop(&notices, &mut ended).await;
     for task in [accepting, watching, sending] {
         task.abort();
+        drop(task.await);
     }
     answering.abort();
-    Ok(ended)
-}
-
-/// SIGTERM and SIGINT.
-struct Signals(Signal, Signal);
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        let terminate = signal(SignalKind::terminate())?;
-        Ok(Self(terminate, signal(SignalKind::interrupt())?))
-    }
-
-    async fn come(&mut self) {
-        tokio::select! {
-            _ = self.0.recv() => {}
-            _ = self.1.recv() => {}
+    drop(answering.await);
+    let mut handover = room.borrow_mut().handed_over();
+    match ended.way {
+        Some(Way::Exec(program)) => {
+            let clients = Rc::into_inner(listener).map(|listener| listener.release(&mut handover));
+            let admin = Rc::into_inner(admin).and_then(|admin| admin.release(&mut handover));
+            (handover.state.clients, handover.state.admin) = (clients, admin);
+            Ok(Ended::Succeeded(handover, program))
         }
+        Some(Way::Store) => {
+            let sessions = handover.sessions();
+            match handover.store(&manager) {
+                Ok(()) => tracing::info!(sessions, "left to the service manager"),
+                Err(error) => tracing::error!(%error, "the service manager keeps no sessions"),
+            }
+            Ok(Ended::Drained)
+        }
+        None if ended.at_once => Ok(Ended::AtOnce),
+        None => Ok(Ended::Drained),
     }
 }
 
 /// The bell that the workers ring when they have something to tell.
-struct Notices {
+pub(super) struct Notices {
     bell: Bell,
     watched: AsyncFd<OwnedFd>,
 }
@@ -185,7 +191,7 @@ impl Notices {
         Ok(Self { bell, watched })
     }
 
-    async fn come(&self) {
+    pub(super) async fn come(&self) {
         match self.watched.readable().await {
             Ok(mut ready) => ready.clear_ready(),
             Err(_) => pending().await,
@@ -194,15 +200,16 @@ impl Notices {
     }
 }
 
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => sleep_until(at).await,
-        None => pending().await,
-    }
-}
-
 /// Looks whether the threads advance, and feeds the service manager's watchdog while they do.
-async fn watch(report: Arc<Report>, manager: Rc<Manager>) {
+///
+/// For the watchdog every thread is woken once a period and must have moved at the next look, so
+/// that one which is stuck while it seems to sleep is seen too.
+async fn watch(
+    report: Arc<Report>,
+    manager: Rc<Manager>,
+    room: Rc<RefCell<Room>>,
+    nats: StopSignal,
+) {
     let watchdog = sd_notify::watchdog_enabled();
     let period = watchdog.map_or(PULSE, |limit| PULSE.min(limit / 2));
     let mut ticks = interval(period.max(Duration::from_millis(1)));
@@ -211,10 +218,14 @@ async fn watch(report: Arc<Report>, manager: Rc<Manager>) {
     let mut was_live = true;
     loop {
         ticks.tick().await;
-        pulse.look(&report, System.now());
+        let all_moved = pulse.look(&report, System.now());
         let live = report.live();
-        if watchdog.is_some() && live.is_ok() {
-            manager.tell(&NotifyState::Watchdog);
+        if watchdog.is_some() {
+            if all_moved && live.is_ok() {
+                manager.tell(&NotifyState::Watchdog);
+            }
+            room.borrow().wake_workers();
+            nats.wake();
         }
         match &live {
             Err(reason) if was_live => tracing::error!(reason, "not alive"),

@@ -7,6 +7,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -26,7 +27,8 @@ use super::start_error::StartError;
 pub(super) struct SocketFile {
     path: PathBuf,
     inode: u64,
-    _lock: Flock<File>,
+    /// None when the file was left to another gateway.
+    lock: Option<Flock<File>>,
 }
 
 impl SocketFile {
@@ -68,14 +70,56 @@ impl SocketFile {
         let file = Self {
             path: path.to_owned(),
             inode,
-            _lock: lock,
+            lock: Some(lock),
         };
         Ok((socket, file))
+    }
+
+    /// The file of a socket that another gateway has left to this one, with its lock.
+    ///
+    /// # Errors
+    /// [`StartError`] when the lock is somebody else's, or the file is gone.
+    pub(super) fn resume(
+        path: PathBuf,
+        lock: OwnedFd,
+        flag: &'static str,
+    ) -> Result<Self, StartError> {
+        let taken = |_| StartError::Taken {
+            path: path.clone(),
+            flag,
+        };
+        let lock = Flock::lock(File::from(lock), FlockArg::LockExclusiveNonblock);
+        let lock = lock.map_err(taken)?;
+        let there = path.symlink_metadata();
+        let inode = there
+            .map_err(|error| StartError::os(&path, flag, error))?
+            .ino();
+        Ok(Self {
+            path,
+            inode,
+            lock: Some(lock),
+        })
+    }
+
+    /// Leaves the file to another gateway, which gets the lock. `None` when there is no descriptor
+    /// for that; then the file is removed.
+    pub(super) fn release(mut self) -> Option<(PathBuf, OwnedFd)> {
+        let lock = self.lock.take()?;
+        let Ok(fd) = lock.try_clone() else {
+            self.lock = Some(lock);
+            return None;
+        };
+        // Dropping it would give up the lock, which both descriptors share.
+        let _kept = ManuallyDrop::new(lock);
+        Some((self.path.clone(), fd.into()))
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.lock.is_none() {
+            return;
+        }
         let there = self.path.symlink_metadata();
         if there.is_ok_and(|there| there.ino() == self.inode) {
             std::fs::remove_file(&self.path).ok();

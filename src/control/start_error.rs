@@ -63,6 +63,14 @@ pub enum StartError {
         /// The flag that names the socket in it or below it.
         flag: &'static str,
     },
+    /// The service manager passed something that is of no use.
+    #[error("{descriptor}, passed by the service manager, {fault}: correct its socket unit")]
+    Passed {
+        /// Which, by number and name.
+        descriptor: String,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// No permission.
     #[error("no permission for {path}: run as its owner, or choose another {flag}")]
     Permission {

@@ -33,6 +33,13 @@ impl Waiting {
         self.clients.retain(|(_, other)| !Rc::ptr_eq(other, handle));
     }
 
+    /// Lets everybody go.
+    pub(super) fn evict_all(&self) {
+        for (_, handle) in &self.clients {
+            handle.notify_one();
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.clients.len()
     }

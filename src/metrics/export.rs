@@ -1,4 +1,5 @@
-//! The counters as the text that Prometheus reads. Names, units and meanings are listed in
+//! The counters in the two formats that Prometheus reads: text, and protobuf, which has native
+//! histograms. Names, units and meanings are listed in
 //! `docs/OPERATIONS.md`; a test holds the two to each other.
 
 use core::fmt;
@@ -6,11 +7,10 @@ use std::sync::Arc;
 
 use ipc_ringbuf::entry::Code;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::encoding::{DescriptorEncoder, prometheus_protobuf, text};
 use prometheus_client::registry::Registry;
 
 use super::control::ControlMetrics;
-use super::latency::Histogram;
 use super::log::LogMetrics;
 use super::nats::NatsMetrics;
 use super::openmetrics::Out;
@@ -35,16 +35,29 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// What `/metrics` answers: the OpenMetrics text format.
+    /// What `/metrics` answers unless asked otherwise: the OpenMetrics text format.
     ///
     /// # Errors
     /// Never in practice: writing to a string does not fail.
     pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry())?;
+        Ok(text)
+    }
+
+    /// What `/metrics` answers a scraper that asks for it: `io.prometheus.client.MetricFamily`
+    /// messages, each after its length, histograms with classic and native buckets.
+    ///
+    /// # Errors
+    /// Never in practice: writing to memory does not fail.
+    pub fn protobuf(&self) -> Result<Vec<u8>, prometheus_protobuf::EncodeError> {
+        prometheus_protobuf::encode_to_vec(&self.registry())
+    }
+
+    fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(self.clone()));
-        let mut text = String::new();
-        text::encode(&mut text, &registry)?;
-        Ok(text)
+        registry
     }
 }
 
@@ -52,10 +65,10 @@ impl Collector for Sources {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Out::new(encoder);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
-        out.gauges(
+        out.info(
             "build",
-            "1; the label says which version runs",
-            [(version, 1)],
+            "Always 1; the label says which version runs",
+            &version,
         )?;
         self.encode_workers(&mut out)?;
         self.encode_routes(&mut out)?;
@@ -148,21 +161,21 @@ impl Sources {
             w(|m| m.sleeps.get()),
         )?;
         out.counters("worker_cycles", "Duty cycles", w(|m| m.cycles.get()))?;
-        let all = |pick: fn(&WorkerMetrics) -> &Histogram| {
-            self.workers
-                .iter()
-                .map(move |m| pick(m))
-                .collect::<Vec<_>>()
-        };
+        let workers = || self.workers.iter();
         out.histogram(
             "ring_wait",
             "Time from submission to acceptance, as the client claims",
-            &all(|m| &m.ring_wait),
+            workers().map(|m| &m.ring_wait),
         )?;
         out.histogram(
-            "upstream",
+            "deliver",
+            "Time from the answer's arrival to the completion",
+            workers().map(|m| &m.deliver),
+        )?;
+        out.histogram(
+            "completion",
             "Time from acceptance to completion",
-            &all(|m| &m.upstream),
+            workers().map(|m| &m.completion),
         )
     }
 
@@ -254,8 +267,8 @@ impl Sources {
             "Clients connected that have not said what they want",
             control.pending.get(),
         )?;
-        out.gauge(
-            "returning_bytes",
+        out.bytes(
+            "returning",
             "Memory of ended sessions that is not given back yet",
             control.returning_bytes.get(),
         )?;
@@ -272,8 +285,11 @@ impl Sources {
         )?;
         out.counter(
             "log_suppressed",
-            "Log lines about clients left out because there were too many",
-            control.log_suppressed.get(),
+            "Log lines left out because there were too many from one site or about one user",
+            control
+                .log_suppressed
+                .get()
+                .saturating_add(self.log.suppressed.get()),
         )?;
         out.counter(
             "log_dropped",
@@ -350,6 +366,16 @@ fn encode_nats(nats: &NatsMetrics, routes: &[String], out: &mut Out<'_>) -> fmt:
         "nats_published",
         "Requests handed to a connection, re-sends included",
         nats.published.get(),
+    )?;
+    out.histogram(
+        "publish",
+        "Time from acceptance to the hand-over to a connection",
+        [&nats.publish],
+    )?;
+    out.histogram(
+        "upstream",
+        "Time from the hand-over to a connection to the answer's arrival",
+        [&nats.upstream],
     )?;
     out.counter(
         "nats_replies",
@@ -428,7 +454,7 @@ mod tests {
     fn the_text_ends_as_the_format_asks_and_sums_the_workers_histograms() {
         let sources = sources();
         for worker in &sources.workers {
-            worker.upstream.record(1_000_000);
+            worker.completion.record(1_000_000);
             worker.accepted.add(2);
             worker.completed(Code::Ok);
         }
@@ -437,8 +463,8 @@ mod tests {
         for line in [
             r#"ipcgw_accepted_total{worker="1"} 2"#,
             r#"ipcgw_completions_total{outcome="answered",code="OK"} 2"#,
-            "ipcgw_upstream_seconds_count 2",
-            r#"ipcgw_upstream_seconds_bucket{le="+Inf"} 2"#,
+            "ipcgw_completion_seconds_count 2",
+            r#"ipcgw_completion_seconds_bucket{le="+Inf"} 2"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
@@ -462,10 +488,10 @@ mod tests {
                     .split(['`', '{'])
                     .next()?;
                 let kind = cells.next()?;
-                let name = if kind == "counter" {
-                    name.strip_suffix("_total")?
-                } else {
-                    name
+                let name = match kind {
+                    "counter" => name.strip_suffix("_total")?,
+                    "info" => name.strip_suffix("_info")?,
+                    _ => name,
                 };
                 Some((name, kind))
             })

@@ -10,16 +10,23 @@ use super::Counter;
 pub struct LogMetrics {
     /// Writes that failed, as on a full disk; the log's own thread counts.
     pub failed: Arc<Counter>,
+    /// Lines left out because their site had written too many; the log's filter counts.
+    pub suppressed: Arc<Counter>,
     /// How many lines were left out because the writer had fallen behind.
     dropped: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 impl LogMetrics {
-    /// Counts with `failed`, and asks `dropped` for the lines that had no room to wait.
+    /// Counts with `failed` and `suppressed`, and asks `dropped` for the lines that had no room to wait.
     #[must_use]
-    pub fn new(failed: Arc<Counter>, dropped: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+    pub fn new(
+        failed: Arc<Counter>,
+        suppressed: Arc<Counter>,
+        dropped: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
         Self {
             failed,
+            suppressed,
             dropped: Some(Box::new(dropped)),
         }
     }

@@ -1,7 +1,7 @@
 //! Counters that one thread writes and the control thread reads.
 //!
 //! A [`Counter`] has a single writer, so adding is a load and a store, not a locked instruction.
-//! Rooms have a struct of counters each; `export` turns them into the text that Prometheus reads, which
+//! Rooms have a struct of counters each; `export` turns them into what Prometheus reads, which
 //! `openmetrics` writes.
 
 pub mod control;

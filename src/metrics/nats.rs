@@ -1,5 +1,6 @@
 //! What the NATS room counts.
 
+use super::latency::Histogram;
 use super::{Counter, Named};
 
 /// Counters of the NATS room; its one thread writes them.
@@ -7,6 +8,10 @@ use super::{Counter, Named};
 pub struct NatsMetrics {
     /// Requests handed to a connection, re-sends included.
     pub published: Counter,
+    /// Nanoseconds from acceptance to the hand-over to a connection, at the resolution of a turn.
+    pub publish: Histogram,
+    /// Nanoseconds from the last hand-over to the answer's arrival, of requests that were answered.
+    pub upstream: Histogram,
     /// Messages that came to a reply inbox and completed a request.
     pub replies: Counter,
     /// `PubAck`s ignored because the route waits for a reply.

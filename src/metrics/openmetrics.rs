@@ -1,12 +1,15 @@
-//! Families of the `OpenMetrics` text, written one after the other.
+//! Families of the exposition, written one after the other.
 
 use core::fmt;
 
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, MetricEncoder, NativeHistogram, NativeHistogramBuckets,
+    NoLabelSet,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::latency::Histogram;
+use super::latency::{self, Counts, Histogram};
 
 /// Writes one family after the other.
 pub(super) struct Out<'a>(DescriptorEncoder<'a>);
@@ -30,6 +33,7 @@ impl<'a> Out<'a> {
         metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
     }
 
+    /// A counter of time.
     pub(super) fn seconds(&mut self, name: &'static str, help: &str, nanos: u64) -> fmt::Result {
         let unit = Unit::Seconds;
         let mut metric = self
@@ -41,6 +45,25 @@ impl<'a> Out<'a> {
     pub(super) fn gauge(&mut self, name: &'static str, help: &str, value: u64) -> fmt::Result {
         let mut metric = self.family(name, help, MetricType::Gauge)?;
         metric.encode_gauge(&value)
+    }
+
+    /// A gauge of memory.
+    pub(super) fn bytes(&mut self, name: &'static str, help: &str, value: u64) -> fmt::Result {
+        let unit = Unit::Bytes;
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, Some(&unit), MetricType::Gauge)?;
+        metric.encode_gauge(&value)
+    }
+
+    pub(super) fn info(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        labels: &impl EncodeLabelSet,
+    ) -> fmt::Result {
+        let mut metric = self.family(name, help, MetricType::Info)?;
+        metric.encode_info(labels)
     }
 
     pub(super) fn counters<L: EncodeLabelSet>(
@@ -71,29 +94,56 @@ impl<'a> Out<'a> {
         Ok(())
     }
 
-    /// One histogram of several sources, in seconds.
-    pub(super) fn histogram(
+    /// One histogram of several sources, in seconds: classic buckets, and native ones in a format
+    /// that has them.
+    pub(super) fn histogram<'h, I: IntoIterator<Item = &'h Histogram>>(
         &mut self,
         name: &'static str,
         help: &str,
-        sources: &[&Histogram],
+        sources: I,
     ) -> fmt::Result {
         let unit = Unit::Seconds;
         let mut metric =
             self.0
                 .encode_descriptor(name, help, Some(&unit), MetricType::Histogram)?;
-        let mut buckets: Vec<(f64, u64)> = Vec::new();
-        for source in sources {
-            for (at, (bound, count)) in source.buckets().enumerate() {
-                match buckets.get_mut(at) {
-                    Some((_, total)) => *total += count,
-                    None => buckets.push((bound.map_or(f64::INFINITY, seconds), count)),
-                }
-            }
-        }
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = sources.iter().map(|source| source.sum_ns()).sum();
-        metric.encode_histogram::<NoLabelSet>(seconds(sum), count, &buckets, None)
+        let counts = Counts::of(sources);
+        let classic: Vec<(f64, u64)> = counts.classic().collect();
+        let (first, buckets) = counts.native();
+        let spans = [(first, u32::try_from(buckets.len()).unwrap_or(0))];
+        let spans = if buckets.is_empty() {
+            &[]
+        } else {
+            spans.as_slice()
+        };
+        let mut before = 0;
+        let deltas: Vec<i64> = buckets
+            .iter()
+            .map(|&count| {
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                count - core::mem::replace(&mut before, count)
+            })
+            .collect();
+        let native = NativeHistogram {
+            schema: latency::SCHEMA,
+            zero_threshold: latency::ZERO_THRESHOLD,
+            zero_count: counts.zero(),
+            negative: NativeHistogramBuckets {
+                spans: &[],
+                deltas: &[],
+            },
+            positive: NativeHistogramBuckets {
+                spans,
+                deltas: &deltas,
+            },
+            created: None,
+        };
+        metric.encode_histogram_with_native::<NoLabelSet>(
+            seconds(counts.sum_ns()),
+            counts.count(),
+            &classic,
+            None,
+            native,
+        )
     }
 }
 

@@ -61,8 +61,10 @@ pub struct WorkerMetrics {
     routes: Vec<RouteMetrics>,
     /// Nanoseconds from submission to acceptance.
     pub ring_wait: Histogram,
-    /// Nanoseconds from acceptance to completion.
-    pub upstream: Histogram,
+    /// Nanoseconds from the answer's arrival to completion, of requests that were answered.
+    pub deliver: Histogram,
+    /// Nanoseconds from acceptance to completion, whatever the outcome.
+    pub completion: Histogram,
 }
 
 impl Default for WorkerMetrics {
@@ -85,7 +87,8 @@ impl Default for WorkerMetrics {
             cq_full_ns: Counter::default(),
             routes: Vec::new(),
             ring_wait: Histogram::default(),
-            upstream: Histogram::default(),
+            deliver: Histogram::default(),
+            completion: Histogram::default(),
         }
     }
 }

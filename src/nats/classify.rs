@@ -38,6 +38,7 @@ pub(super) fn reply(
                 headers,
                 payload: message.payload,
                 retry_after_ms: 0,
+                times: None,
             }),
         }
     } else {

@@ -13,7 +13,7 @@ use super::held::Held;
 use super::outstanding::{Entered, Outstanding, Serial, Unmatched};
 use super::refused::{Refused, Worked};
 use super::resend::{Plan, Resend};
-use crate::bridge::{Code, Reply, Token, UpstreamEnd};
+use crate::bridge::{Code, Reply, Times, Token, UpstreamEnd};
 use crate::clock::Nanos;
 use crate::metrics::nats::NatsMetrics;
 use crate::route::{Route, RouteKind};
@@ -76,12 +76,17 @@ impl Desk {
     }
 
     /// Notes that a request was handed to a connection.
-    pub fn sent(&mut self, held: Held, serial: Serial) {
+    pub fn sent(&mut self, held: Held, serial: Serial, now: Nanos) {
         self.metrics.published.increment();
+        // A turn's clock is read before the worker's, where one thread steps both.
+        let now = now.max(held.request.accepted);
+        self.metrics
+            .publish
+            .record(now.since(held.request.accepted));
         let (token, route) = (held.request.token, held.request.route);
         let deadline = held.request.deadline;
         self.refused.sent(route, token, serial, deadline);
-        match self.outstanding.enter(token, route, serial, deadline) {
+        match self.outstanding.enter(token, route, serial, deadline, now) {
             Entered::New => {}
             Entered::Replaced(given_up) => self.resend.forget(given_up),
             // Nobody waits for it any more: an answer to it is late.
@@ -131,7 +136,7 @@ impl Desk {
 
     /// Takes a message that came to a reply inbox for `token`.
     pub fn message(&mut self, token: Token, message: Message, now: Nanos) {
-        let (number, serial) = match self.outstanding.route(token) {
+        let (number, serial, published) = match self.outstanding.sent(token) {
             Ok(found) => found,
             Err(reason) => return self.unmatched(reason),
         };
@@ -139,7 +144,7 @@ impl Desk {
         let Some(route) = route.filter(|route| route.kind != RouteKind::Publish) else {
             return self.unmatched(Unmatched::Forged);
         };
-        let Some(reply) = classify::reply(token, route, message, &self.metrics) else {
+        let Some(mut reply) = classify::reply(token, route, message, &self.metrics) else {
             return;
         };
         self.worked.note(serial, number);
@@ -150,6 +155,11 @@ impl Desk {
         if self.outstanding.finish(token).is_ok() {
             self.resend.forget(token);
             self.metrics.replies.increment();
+            self.metrics.upstream.record(now.since(published));
+            reply.times = Some(Times {
+                published,
+                answered: now,
+            });
             self.answer(reply);
         }
     }
@@ -200,11 +210,22 @@ impl Desk {
     }
 
     /// Completes a publish that the broker has.
-    pub(super) fn confirmed(&mut self, token: Token) {
-        if let Ok((route, serial)) = self.outstanding.route(token) {
-            self.worked.note(serial, route);
-            self.refused.answered(token);
-            self.complete(token, Code::Sent);
+    pub(super) fn confirmed(&mut self, token: Token, now: Nanos) {
+        let Ok((route, serial, published)) = self.outstanding.sent(token) else {
+            return;
+        };
+        self.worked.note(serial, route);
+        self.refused.answered(token);
+        if self.outstanding.finish(token).is_ok() {
+            self.resend.forget(token);
+            self.metrics.upstream.record(now.since(published));
+            self.answer(Reply {
+                times: Some(Times {
+                    published,
+                    answered: now,
+                }),
+                ..Reply::bare(token, Code::Sent)
+            });
         }
     }
 

@@ -114,6 +114,7 @@ mod tests {
             route: 0,
             session: 0,
             idempotent: false,
+            accepted: Nanos(0),
             deadline: Nanos(deadline),
             body: Bytes::new(),
             header_len: 0,

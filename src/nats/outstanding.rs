@@ -48,6 +48,8 @@ enum State {
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
     deadline: Nanos,
+    /// When it was handed to its connection.
+    published: Nanos,
     generation: u32,
     /// The generation that the place was first seen with: those before it were never given out.
     first: u32,
@@ -93,6 +95,7 @@ impl Outstanding {
         route: u16,
         serial: Serial,
         deadline: Nanos,
+        now: Nanos,
     ) -> Entered {
         let table = self.workers.get_mut(usize::from(token.worker()));
         let (Some(table), Ok(place)) = (table, usize::try_from(token.place())) else {
@@ -119,6 +122,7 @@ impl Outstanding {
         let before = Token::new(token.worker(), token.place(), entry.generation);
         *entry = Entry {
             deadline,
+            published: now,
             generation: token.generation(),
             first,
             serial,
@@ -132,9 +136,10 @@ impl Outstanding {
         }
     }
 
-    /// The route of a request that is not completed, and the connection that it was sent on.
-    pub(super) fn route(&self, token: Token) -> Result<(u16, Serial), Unmatched> {
-        self.find(token).map(|entry| (entry.route, entry.serial))
+    /// The route of a request that is not completed, the connection that it was sent on, and when.
+    pub(super) fn sent(&self, token: Token) -> Result<(u16, Serial, Nanos), Unmatched> {
+        let entry = self.find(token)?;
+        Ok((entry.route, entry.serial, entry.published))
     }
 
     /// Completes a request. Only the first call for a token succeeds.
@@ -236,14 +241,14 @@ mod tests {
 
     fn with_one() -> Outstanding {
         let mut table = Outstanding::new(1);
-        assert_eq!(table.enter(TOKEN, 3, 9, Nanos(100)), Entered::New);
+        assert_eq!(table.enter(TOKEN, 3, 9, Nanos(100), Nanos(1)), Entered::New);
         table
     }
 
     #[test]
     fn only_the_first_answer_counts() {
         let mut table = with_one();
-        assert_eq!(table.route(TOKEN), Ok((3, 9)));
+        assert_eq!(table.sent(TOKEN), Ok((3, 9, Nanos(1))));
         assert_eq!(table.finish(TOKEN), Ok(()));
         assert_eq!(table.finish(TOKEN), Err(Unmatched::Duplicate));
     }
@@ -253,7 +258,7 @@ mod tests {
         let mut table = with_one();
         let newer = Token::new(0, 5, 2);
         assert_eq!(
-            table.enter(newer, 3, 9, Nanos(100)),
+            table.enter(newer, 3, 9, Nanos(100), Nanos(1)),
             Entered::Replaced(TOKEN)
         );
         assert_eq!(table.finish(TOKEN), Err(Unmatched::Late));
@@ -275,11 +280,17 @@ mod tests {
         for (older, newer) in [(1, 2), (u32::MAX, 0)] {
             let (older, newer) = (Token::new(0, 5, older), Token::new(0, 5, newer));
             let mut table = Outstanding::new(1);
-            assert_eq!(table.enter(newer, 3, 9, Nanos(100)), Entered::New);
-            assert_eq!(table.enter(older, 3, 9, Nanos(100)), Entered::GivenUp);
+            assert_eq!(table.enter(newer, 3, 9, Nanos(100), Nanos(1)), Entered::New);
+            assert_eq!(
+                table.enter(older, 3, 9, Nanos(100), Nanos(1)),
+                Entered::GivenUp
+            );
             assert_eq!(table.finish(older), Err(Unmatched::Late));
             assert_eq!(table.finish(newer), Ok(()));
-            assert_eq!(table.enter(older, 3, 9, Nanos(100)), Entered::GivenUp);
+            assert_eq!(
+                table.enter(older, 3, 9, Nanos(100), Nanos(1)),
+                Entered::GivenUp
+            );
         }
     }
 

@@ -175,7 +175,7 @@ impl Requester {
             // been taken by now.
             while let Some(token) = connection.take_confirmed() {
                 done += 1;
-                desk.confirmed(token);
+                desk.confirmed(token, now);
             }
             done += drain(connection, desk, backpressure, cx, now, BATCH);
             while let Poll::Ready(Some(message)) = connection.poll_pushed(cx) {
@@ -205,7 +205,7 @@ impl Requester {
                 usize::MAX,
             );
             while let Some(token) = connection.take_confirmed() {
-                self.desk.confirmed(token);
+                self.desk.confirmed(token, now);
             }
             if let Some(error) = witness::take() {
                 self.poisoned(serial, &error, now);
@@ -329,7 +329,7 @@ impl Requester {
             }
             Handover::Done => {
                 let serial = connection.serial();
-                self.desk.sent(held, serial);
+                self.desk.sent(held, serial, now);
                 Ok(())
             }
         }

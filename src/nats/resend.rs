@@ -128,6 +128,7 @@ mod tests {
             route: 0,
             session: 0,
             idempotent: true,
+            accepted: Nanos(0),
             deadline: Nanos::NEVER,
             body: Bytes::new(),
             header_len: 0,

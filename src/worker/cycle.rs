@@ -47,6 +47,10 @@ enum Phase {
     Draining,
     /// Has said that nothing is in flight.
     Drained,
+    /// Takes nothing; finishes what is in flight.
+    Pausing,
+    /// Has said that nothing is in flight, and takes nothing.
+    Paused,
     /// Has nothing left to do.
     Finished,
 }
@@ -210,7 +214,9 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                     }
                 }
                 Mail::Drain if self.phase == Phase::Serving => self.phase = Phase::Draining,
-                Mail::Drain => {}
+                Mail::Pause if self.phase == Phase::Serving => self.phase = Phase::Pausing,
+                Mail::Drain | Mail::Pause => {}
+                Mail::HandOver => self.hand_over(now),
                 Mail::Stop => self.stop(now),
             }
         }
@@ -301,17 +307,43 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         });
     }
 
+    /// Completes what is in flight and lets go of every session.
     #[cold]
-    fn stop(&mut self, now: Nanos) {
-        // What came since the last look was never sent, and can be told so.
-        self.phase = Phase::Draining;
-        self.poll_sessions(now);
+    fn hand_over(&mut self, now: Nanos) {
+        self.complete_all(now);
+        for seat in 0..self.sessions.seats() {
+            let Ok(seat) = u32::try_from(seat) else { break };
+            let Some(mut session) = self.sessions.remove(seat, &self.bell) else {
+                continue;
+            };
+            self.tell(Notice::HandedOver {
+                session: session.id,
+                cursors: session.suspend(),
+            });
+        }
+        self.metrics.sessions.set(0);
+        self.phase = Phase::Finished;
+        // For good: whoever comes next cannot write this page, and clients that always ring need
+        // not know of another.
+        doorbell::arm(self.page.word(), doorbell::ASLEEP);
+    }
+
+    /// Completes what is in flight as unknown.
+    fn complete_all(&mut self, now: Nanos) {
         let places: Vec<u32> = self.in_flight.places().collect();
         for place in places {
             self.timers.disarm(place);
             self.complete_place(place, Code::GatewayRestarted, now);
         }
         self.settle(now);
+    }
+
+    #[cold]
+    fn stop(&mut self, now: Nanos) {
+        // What came since the last look was never sent, and can be told so.
+        self.phase = Phase::Draining;
+        self.poll_sessions(now);
+        self.complete_all(now);
         for seat in 0..self.sessions.seats() {
             let Ok(seat) = u32::try_from(seat) else { break };
             self.end_session(seat, EndReason::Draining, None);
@@ -320,8 +352,13 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
     }
 
     fn finish_drain(&mut self) {
-        if self.phase == Phase::Draining && self.in_flight.is_empty() {
-            self.phase = Phase::Drained;
+        let next = match self.phase {
+            Phase::Draining => Phase::Drained,
+            Phase::Pausing => Phase::Paused,
+            _ => return,
+        };
+        if self.in_flight.is_empty() {
+            self.phase = next;
             self.tell(Notice::Drained {
                 worker: self.number,
             });
@@ -334,13 +371,23 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         }
     }
 
+    /// Whether submissions are left where they are.
+    const fn is_paused(&self) -> bool {
+        matches!(self.phase, Phase::Pausing | Phase::Paused | Phase::Finished)
+    }
+
     /// Whether there is work, without doing any.
     fn has_work(&mut self) -> bool {
         if self.mailbox.has_mail() || self.upstream.has_replies() {
             return true;
         }
         let (mut submitted, mut waits) = (false, false);
-        for seat in 0..self.sessions.seats() {
+        let seats = if self.is_paused() {
+            0
+        } else {
+            self.sessions.seats()
+        };
+        for seat in 0..seats {
             let session = u32::try_from(seat)
                 .ok()
                 .and_then(|seat| self.sessions.at(seat));
@@ -383,7 +430,9 @@ impl<U: Upstream + Send, C: Clock + Send> Duty for Worker<U, C> {
     }
 
     fn awake(&mut self) {
-        doorbell::disarm(self.page.word());
+        if self.phase != Phase::Finished {
+            doorbell::disarm(self.page.word());
+        }
         self.upstream.disarm();
         self.metrics.asleep.set(0);
         // Take the rings, so that the bell's descriptor is not readable for old ones.

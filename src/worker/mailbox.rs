@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
 use ipc_ringbuf::error::{EndReason, PeerMisbehaved};
-use ipc_ringbuf::port::Port;
+use ipc_ringbuf::port::{Cursors, Port, Submission};
 use ipc_ringbuf::sys::Ringer;
 
 use super::charges::{Charges, UserLoad};
@@ -20,6 +20,8 @@ pub struct NewSession {
     pub id: u32,
     /// The gateway's end of its region.
     pub port: Port,
+    /// A submission that another gateway had taken from it.
+    pub carried: Option<Submission>,
     /// What the client rings.
     pub eventfd: OwnedFd,
     /// For each route, in the order of the configuration, whether this client may use it.
@@ -50,6 +52,17 @@ pub struct Rights {
     pub in_flight: Option<(Arc<UserLoad>, u32)>,
 }
 
+impl Rights {
+    /// What the requests of a session count against.
+    #[must_use]
+    pub fn charges(&self) -> Charges {
+        let limit = self.in_flight.as_ref();
+        limit.map_or_else(Charges::default, |(load, most)| {
+            Charges::new(Arc::clone(load), *most)
+        })
+    }
+}
+
 /// What a configuration that was read again says to a worker.
 #[derive(Debug)]
 pub struct Reload {
@@ -75,6 +88,12 @@ pub enum Mail {
     },
     /// Accept no more requests; finish those in flight, then say [`Notice::Drained`].
     Drain,
+    /// Take nothing more and leave it in the rings; finish what is in flight, then say
+    /// [`Notice::Drained`].
+    Pause,
+    /// Let go of every session, for another gateway to go on with: what is in flight is completed
+    /// as unknown, what is in the rings stays there.
+    HandOver,
     /// End now: what is in flight is completed as unknown.
     Stop,
 }
@@ -96,6 +115,13 @@ pub enum Notice {
         /// Which worker.
         worker: u8,
     },
+    /// A session was let go of; its region is no longer mapped by the worker.
+    HandedOver {
+        /// Which.
+        session: u32,
+        /// Where its rings stand.
+        cursors: Cursors,
+    },
     /// Nothing is in flight and nothing more will be accepted.
     Drained {
         /// Which worker.
@@ -105,7 +131,7 @@ pub enum Notice {
 
 /// How many mails or notices a session can cause: to attach, and to detach for two reasons at once.
 const EACH: usize = 3;
-/// How many besides: drain and stop.
+/// How many besides: drain and stop, or pause and hand over.
 const BESIDES: usize = 2;
 
 struct Queues {
@@ -164,6 +190,11 @@ impl Post {
         let sent = self.queues.mail.push(mail);
         self.ringer.ring();
         sent
+    }
+
+    /// Wakes the worker, to show that it moves.
+    pub fn wake(&self) {
+        self.ringer.ring();
     }
 
     /// Whether one more mail can be sent now.

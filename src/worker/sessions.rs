@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_ringbuf::error::PeerMisbehaved;
-use ipc_ringbuf::port::{Port, Rung, Submission};
+use ipc_ringbuf::port::{Cursors, Port, Rung, Submission};
 use ipc_ringbuf::sys::{self, Bell};
 
 use super::charges::Charges;
@@ -143,6 +143,13 @@ impl Session {
         }
     }
 
+    /// Shows all completions and says where the rings stand, for another gateway to go on.
+    pub fn suspend(&mut self) -> Cursors {
+        let cursors = self.port.suspend(self.head.as_ref());
+        let _ = self.port.ring();
+        cursors
+    }
+
     /// Shows all completions and wakes the client if it sleeps.
     #[inline]
     pub fn settle(&mut self) -> Rung {
@@ -183,6 +190,7 @@ impl Sessions {
         let NewSession {
             id,
             port,
+            carried,
             eventfd,
             routes,
             tenant,
@@ -195,7 +203,7 @@ impl Sessions {
             tenant,
             charges,
             dirty: false,
-            head: None,
+            head: carried,
             behind_since: None,
             sheds_until: Nanos(0),
             full: None,

@@ -197,6 +197,67 @@ fn a_drain_finishes_what_is_in_flight_and_a_stop_does_not_wait() {
 }
 
 #[test]
+fn a_session_that_is_handed_over_goes_on_with_another_worker() {
+    let mut stage = Stage::new(64, 64);
+    let (mut client, region) = stage.attach_shared(Charges::default());
+    submit(&mut client, 1, SECOND);
+    submit(&mut client, 2, SECOND);
+    stage.worker.do_work();
+    let sent = stage.sent();
+    stage.post.send(Mail::Pause).unwrap();
+    submit(&mut client, 3, SECOND);
+    stage.worker.do_work();
+    // It stays in the ring, and the worker can sleep beside it.
+    assert_eq!(take(&mut client), []);
+    assert!(stage.worker.prepare_to_sleep());
+    stage.worker.awake();
+    stage.answer(sent[0].token, Bytes::new());
+    stage.worker.do_work();
+    assert_eq!(stage.post.notice(), None);
+    stage.post.send(Mail::HandOver).unwrap();
+    stage.worker.do_work();
+    let codes = take(&mut client);
+    assert_eq!(codes, [(1, Code::Ok), (2, Code::GatewayRestarted)]);
+    assert!(stage.worker.finished());
+    let Some(Notice::HandedOver { session, cursors }) = stage.post.notice() else {
+        panic!("the session is not handed over");
+    };
+    assert_eq!((session, cursors.submission_head), (1, 2));
+    assert_eq!((cursors.completion_tail, cursors.carried), (2, None));
+    // A late answer finds nothing.
+    stage.answer(sent[1].token, Bytes::new());
+    stage.worker.do_work();
+    assert_eq!(take(&mut client), []);
+    let mut next = Stage::new(64, 64);
+    next.adopt(session, region, cursors);
+    let sent = next.sent();
+    assert_eq!(sent.len(), 1);
+    next.answer(sent[0].token, Bytes::new());
+    next.worker.do_work();
+    assert_eq!(take(&mut client), [(3, Code::Ok)]);
+}
+
+#[test]
+fn a_pause_ends_when_nothing_is_in_flight() {
+    let mut stage = Stage::new(64, 64);
+    let mut client = stage.attach();
+    submit(&mut client, 1, SECOND);
+    stage.worker.do_work();
+    let sent = stage.sent();
+    stage.post.send(Mail::Pause).unwrap();
+    stage.worker.do_work();
+    assert_eq!(stage.post.notice(), None);
+    stage.answer(sent[0].token, Bytes::new());
+    stage.worker.do_work();
+    assert_eq!(stage.post.notice(), Some(Notice::Drained { worker: 0 }));
+    // It still may have to stop.
+    submit(&mut client, 2, SECOND);
+    stage.post.send(Mail::Stop).unwrap();
+    stage.worker.do_work();
+    assert_eq!(take(&mut client), [(1, Code::Ok), (2, Code::Draining)]);
+}
+
+#[test]
 fn a_greedy_session_does_not_keep_a_polite_one_waiting() {
     let mut stage = Stage::new(2, 64);
     let (mut greedy, mut polite) = (stage.attach(), stage.attach());

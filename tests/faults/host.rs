@@ -5,16 +5,15 @@ use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use ipc_ringbuf::{Client, ClientBuilder, Code, Outcome, Request};
-use nix::sys::ptrace;
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::{Pid, Uid};
+use nix::unistd::Uid;
 
 use super::upstream::EPSILON;
 use crate::support::admin::{get, metric};
-use crate::support::gateway::{Gateway, attach, attach_with, connected, start, start_by};
+use crate::support::gateway::{attach, attach_with, connected, start, start_by};
 use crate::support::history::Histories;
 use crate::support::router::Router;
 use crate::support::server::Server;
+use crate::support::stopped::Stopped;
 use crate::support::{decide, eventually, is_long, meanwhile, signal};
 
 #[test]
@@ -67,31 +66,6 @@ fn f43_a_gateway_killed_under_load_completes_all_as_unknown_and_leaves_nothing()
         "{verdict}"
     );
     assert!(verdict["healed"].as_u64() > Some(1000), "{verdict}");
-}
-
-/// A thread of the gateway that does not go on: traced and stopped.
-struct Stopped(Pid);
-
-impl Stopped {
-    fn stop(gateway: &Gateway, name: &str) -> Self {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
-        let is_it = |path: &std::path::PathBuf| {
-            std::fs::read_to_string(path.join("comm")).unwrap().trim() == name
-        };
-        let task = tasks.map(|task| task.unwrap().path()).find(is_it).unwrap();
-        let thread = task.file_name().unwrap().to_str().unwrap().parse().unwrap();
-        let thread = Pid::from_raw(thread);
-        ptrace::seize(thread, ptrace::Options::empty()).unwrap();
-        ptrace::interrupt(thread).unwrap();
-        waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
-        Self(thread)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        ptrace::detach(self.0, None).ok();
-    }
 }
 
 #[test]

@@ -14,6 +14,23 @@ pub(crate) fn get(gateway: &Gateway, path: &str) -> (u16, String) {
     ask(stream, path)
 }
 
+/// Asks with these headers; the head and the bytes of the answer.
+pub(crate) fn fetch(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> (String, Vec<u8>) {
+    let socket = gateway.socket.with_file_name("admin.sock");
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let mut question = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        question.push_str(&format!("{name}: {value}\r\n"));
+    }
+    write!(stream, "{question}\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let body = answer.split_off(end.unwrap() + 4);
+    (String::from_utf8(answer).unwrap(), body)
+}
+
 /// Makes the gateway read its configuration again; the status and the answer.
 pub(crate) fn reload(gateway: &Gateway) -> (u16, serde_json::Value) {
     let socket = gateway.socket.with_file_name("admin.sock");

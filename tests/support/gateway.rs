@@ -19,6 +19,21 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
+    /// One whose process was started otherwise.
+    pub(crate) fn of(child: Child, said: Lines, dir: tempfile::TempDir) -> Self {
+        Self {
+            child,
+            socket: dir.path().join("gateway.sock"),
+            said,
+            dir,
+        }
+    }
+
+    /// The process that comes after one which has ended.
+    pub(crate) fn succeed(&mut self, (child, said): (Child, Lines)) {
+        (self.child, self.said) = (child, said);
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -77,6 +92,13 @@ impl Gateway {
     pub(crate) fn terminate(&mut self) {
         signal("-TERM", self.pid());
         self.child.wait().unwrap();
+    }
+
+    /// The same; it must have ended well.
+    pub(crate) fn stop(&mut self) {
+        signal("-TERM", self.pid());
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{}", self.log());
     }
 
     /// Starts another process on the same socket, after the first has ended.
@@ -152,7 +174,7 @@ pub(crate) fn until_connected(client: &mut Client) {
 
 /// The gateway: the one that was built with these tests, or what `IPCGW_TEST_GATEWAY` names, such as
 /// one with a sanitizer.
-fn program() -> OsString {
+pub(crate) fn program() -> OsString {
     let built = || env!("CARGO_BIN_EXE_ipc-gateway").into();
     std::env::var_os("IPCGW_TEST_GATEWAY").unwrap_or_else(built)
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
+pub(crate) mod activation;
 pub(crate) mod admin;
 pub(crate) mod bench;
 pub(crate) mod books;
@@ -18,6 +19,7 @@ pub(crate) mod lines;
 pub(crate) mod openmetrics;
 pub(crate) mod polite;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod router;
@@ -25,6 +27,7 @@ pub(crate) mod script;
 pub(crate) mod server;
 pub(crate) mod silent;
 pub(crate) mod steps;
+pub(crate) mod stopped;
 pub(crate) mod tool;
 pub(crate) mod user;
 pub(crate) mod wire;

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Family {
     pub(crate) name: String,
     pub(crate) kind: String,
+    /// Empty when there is none.
+    pub(crate) unit: String,
     pub(crate) samples: Vec<Sample>,
 }
 
@@ -33,13 +35,16 @@ pub(crate) fn parse(text: &str) -> Vec<Family> {
                 families.push(Family {
                     name: name.to_owned(),
                     kind: String::new(),
+                    unit: String::new(),
                     samples: Vec::new(),
                 });
             }
             let family = families.last_mut().unwrap();
             assert_eq!(family.name, name, "families are not mixed: {line}");
-            if word == "TYPE" {
-                rest.clone_into(&mut family.kind);
+            match word {
+                "TYPE" => rest.clone_into(&mut family.kind),
+                "UNIT" => rest.clone_into(&mut family.unit),
+                _ => {}
             }
             continue;
         }
@@ -49,6 +54,7 @@ pub(crate) fn parse(text: &str) -> Vec<Family> {
         let is_right = match family.kind.as_str() {
             "counter" => suffix == Some("_total"),
             "gauge" => suffix == Some(""),
+            "info" => suffix == Some("_info"),
             "histogram" => matches!(suffix, Some("_bucket" | "_count" | "_sum")),
             other => unreachable!("{other}"),
         };

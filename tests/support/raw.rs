@@ -166,6 +166,14 @@ impl RawClient {
         ring.head().store(position, Ordering::Release);
     }
 
+    /// Overwrites everything before the blocks: header, lines and slots.
+    pub(crate) fn scribble(&self) {
+        let bytes = self.layout.block_at(0).unwrap();
+        let noise = vec![0xa5; usize::try_from(bytes).unwrap()];
+        self.memfd.write_all_at(&noise, 0).unwrap();
+        self.ring_gateway();
+    }
+
     /// The code that a request with this header block completes with.
     pub(crate) fn code_of(&mut self, route: u16, block: &[u8]) -> Code {
         let sqe = Sqe {

@@ -1,11 +1,11 @@
 //! [`ClientBuilder`]: where to attach and with what, and how to attach again.
 
-use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::handle::Client;
+use super::reattach::{Patience, Reattach, backoff, nanos};
 use super::session::{Session, TrustedServer};
 use super::shared::SharedClient;
 #[cfg(feature = "tokio")]
@@ -27,6 +27,7 @@ pub struct ClientBuilder {
     wait: WaitStrategy,
     trusted: Option<TrustedServer>,
     timestamps: bool,
+    reattach: Reattach,
 }
 
 impl Default for ClientBuilder {
@@ -48,6 +49,7 @@ impl ClientBuilder {
             wait: WaitStrategy::default(),
             trusted: None,
             timestamps: true,
+            reattach: Reattach::default(),
         }
     }
 
@@ -79,9 +81,17 @@ impl ClientBuilder {
         self
     }
 
-    /// How long to wait for the gateway's answer when attaching.
+    /// How long to wait for the gateway's answer when attaching: 2 s by default. A gateway that is
+    /// ending is waited out for as long, and where the service manager keeps the socket, one that
+    /// is being started.
     pub const fn attach_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// What to do when the gateway has ended.
+    pub const fn reattach(mut self, reattach: Reattach) -> Self {
+        self.reattach = reattach;
         self
     }
 
@@ -167,6 +177,7 @@ impl ClientBuilder {
             timeout: self.timeout,
             trusted: self.trusted.unwrap_or_else(default_trust),
             timestamps: self.timestamps,
+            reattach: self.reattach,
             failures: 0,
             retry_at: 0,
             last_error: None,
@@ -195,8 +206,8 @@ fn default_socket() -> PathBuf {
     }
 }
 
-/// Shortest and longest backoff between two tries to attach again, before jitter.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+/// Least time for the gateway's answer; none at all would mean for ever.
+const LEAST_BOUND: Duration = Duration::from_millis(1);
 
 /// What is needed to attach, and to attach again.
 #[derive(Debug)]
@@ -206,6 +217,7 @@ pub(super) struct Attachment {
     timeout: Duration,
     trusted: TrustedServer,
     pub(super) timestamps: bool,
+    pub(super) reattach: Reattach,
     /// Tries that failed since the last session.
     failures: u32,
     /// When the next try is allowed, on the monotonic clock.
@@ -214,26 +226,84 @@ pub(super) struct Attachment {
 }
 
 impl Attachment {
+    /// Attaches now. A gateway that is just ending is waited out, for as long as is allowed.
     pub(super) fn attach(&self) -> Result<Session, AttachError> {
-        Session::attach(&self.path, &self.hello, self.trusted, self.timeout)
+        let end = sys::monotonic_ns().saturating_add(nanos(self.timeout));
+        let mut tries = 0;
+        let mut ending = None;
+        loop {
+            let left = end.saturating_sub(sys::monotonic_ns());
+            let bound = Duration::from_nanos(left).max(LEAST_BOUND);
+            match Session::attach(&self.path, &self.hello, self.trusted, bound) {
+                Ok(session) => return Ok(session),
+                Err(error) if error.is_ending() => {
+                    ending.get_or_insert(error);
+                }
+                // That the first one has ended meanwhile is no news.
+                Err(error) => return Err(ending.unwrap_or(error)),
+            }
+            let pause = backoff(tries);
+            if sys::monotonic_ns().saturating_add(pause) >= end {
+                return Err(ending.unwrap_or(AttachError::Timeout));
+            }
+            tries += 1;
+            sys::pause(Duration::from_nanos(pause));
+        }
     }
 
     fn attach_over(&self, socket: OwnedFd) -> Result<Session, AttachError> {
         Session::attach_over(socket, &self.hello, self.trusted)
     }
 
+    /// What a thread or task of its own needs to attach.
+    #[cfg(feature = "tokio")]
+    pub(super) fn fresh(&self) -> Self {
+        Self {
+            path: self.path.clone(),
+            hello: self.hello.clone(),
+            last_error: None,
+            ..*self
+        }
+    }
+
     /// A session was lost: the first try is soon, but not at the same moment as everybody's.
     pub(super) fn lost(&mut self) {
         self.failures = 0;
-        self.retry_at = sys::monotonic_ns().saturating_add(self.backoff());
+        self.retry_at = sys::monotonic_ns().saturating_add(backoff(0));
+    }
+
+    /// Whether it is time for a try.
+    pub(super) fn is_due(&self) -> bool {
+        self.reattach != Reattach::Never && sys::monotonic_ns() >= self.retry_at
     }
 
     /// Tries again, if it is time.
     pub(super) fn retry(&mut self) -> Option<Session> {
-        if sys::monotonic_ns() < self.retry_at {
+        if !self.is_due() {
             return None;
         }
-        match self.attach() {
+        let result = self.attach();
+        self.tried(result)
+    }
+
+    /// Tries again whenever it is time, until the moment `end` of the monotonic clock.
+    pub(super) fn retry_until(&mut self, end: u64) -> Option<Session> {
+        loop {
+            if let Some(session) = self.retry() {
+                return Some(session);
+            }
+            let now = sys::monotonic_ns();
+            if self.reattach == Reattach::Never || now >= end {
+                return None;
+            }
+            let next = self.retry_at.min(end).saturating_sub(now);
+            sys::pause(Duration::from_nanos(next));
+        }
+    }
+
+    /// Notes how a try has ended.
+    pub(super) fn tried(&mut self, result: Result<Session, AttachError>) -> Option<Session> {
+        match result {
             Ok(session) => {
                 self.failures = 0;
                 self.last_error = None;
@@ -242,23 +312,19 @@ impl Attachment {
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 self.last_error = Some(error);
-                self.retry_at = sys::monotonic_ns().saturating_add(self.backoff());
+                let pause = backoff(self.failures);
+                self.retry_at = sys::monotonic_ns().saturating_add(pause);
                 None
             }
         }
     }
 
-    pub(super) const fn last_error(&self) -> Option<&AttachError> {
-        self.last_error.as_ref()
+    /// How long a call that begins now may wait for a gateway.
+    pub(super) fn patience(&self) -> Patience {
+        self.reattach.patience()
     }
 
-    /// Nanoseconds to wait: anything up to an exponentially growing bound ("full jitter").
-    fn backoff(&self) -> u64 {
-        let (least, most) = BACKOFF;
-        let factor = 1_u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX);
-        let bound = least.saturating_mul(factor).min(most);
-        let bound = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX).max(1);
-        // The standard library's per-process random hash keys are random enough for jitter.
-        RandomState::new().hash_one(sys::monotonic_ns()) % bound
+    pub(super) const fn last_error(&self) -> Option<&AttachError> {
+        self.last_error.as_ref()
     }
 }

@@ -2,7 +2,9 @@
 
 use core::fmt;
 
+use super::completion::OwnedCompletion;
 use super::request::Request;
+use crate::entry::Code;
 use crate::headers::HeaderError;
 
 /// Why a request was not submitted. The request comes back.
@@ -97,5 +99,13 @@ impl<'a> From<SubmitError<'a>> for Refused<'a> {
             SubmitError::BadHeader(fault, _) => CallError::BadHeader(fault),
             SubmitError::Detached(_) => CallError::Detached,
         })
+    }
+}
+
+/// Whether a call ended without anything sent because its gateway is ending or has ended.
+pub(super) fn is_unsent(result: &Result<OwnedCompletion, CallError>) -> bool {
+    match result {
+        Ok(completion) => completion.code() == Code::Draining,
+        Err(error) => *error == CallError::Detached,
     }
 }

@@ -9,6 +9,7 @@ use super::builder::Attachment;
 use super::completion::{Completion, OwnedCompletion};
 use super::error::{CallError, Refused, SubmitError};
 use super::loan::Loan;
+use super::reattach::{Patience, Reattach};
 use super::request::{Request, RouteRef, Ticket};
 use super::session::{Session, Sleeper};
 use super::waiting::{Budget, WaitStrategy};
@@ -33,8 +34,8 @@ const LOOKS_PER_CLOCK: u32 = 64;
 /// the child instead.
 ///
 /// Completions come in any order, each exactly once. When the gateway goes away, everything
-/// outstanding completes as `GATEWAY_RESTARTED` and later submissions attach again, at most as
-/// often as a backoff with jitter allows.
+/// outstanding completes as `GATEWAY_RESTARTED`, or as `DRAINING` if the gateway says that it never
+/// took it, and later submissions attach again as [`Reattach`] says.
 ///
 /// ```no_run
 /// use ipc_ringbuf::{ClientBuilder, Request};
@@ -48,8 +49,8 @@ const LOOKS_PER_CLOCK: u32 = 64;
 pub struct Client {
     attachment: Attachment,
     session: Option<Session>,
-    /// Marks of requests that a lost gateway took with it.
-    lost: VecDeque<u64>,
+    /// Marks of requests that a lost gateway did not complete, and what they complete as.
+    lost: VecDeque<(u64, Code)>,
     /// Completions of other requests that [`call`](Self::call) met.
     stash: VecDeque<OwnedCompletion>,
     /// What [`poll`](Self::poll) lends when it takes from the stash.
@@ -104,7 +105,7 @@ impl Client {
         step!(HalfWritten);
         if session.push(block, &sqe).is_err() {
             self.distrust();
-            self.lost.push_back(sqe.user_data);
+            self.lost.push_back((sqe.user_data, Code::GatewayRestarted));
         }
         Ok(Ticket(sqe.user_data))
     }
@@ -126,7 +127,7 @@ impl Client {
         &mut self,
         request: Request<'a>,
     ) -> Result<(u32, Sqe, Request<'a>), SubmitError<'a>> {
-        if self.session.is_none() && !self.reattach() {
+        if self.session.is_none() && !self.reattach(self.attachment.patience().end()) {
             return Err(SubmitError::Detached(request));
         }
         let Some(session) = &mut self.session else {
@@ -208,7 +209,7 @@ impl Client {
             .is_some_and(|s| s.push(block, sqe).is_ok());
         if !pushed {
             self.distrust();
-            self.lost.push_back(sqe.user_data);
+            self.lost.push_back((sqe.user_data, Code::GatewayRestarted));
         }
         Ticket(sqe.user_data)
     }
@@ -289,9 +290,9 @@ impl Client {
                 Err(_) => self.distrust(),
             }
         }
-        let mark = self.lost.pop_front()?;
+        let (mark, code) = self.lost.pop_front()?;
         self.body.clear();
-        Some(Found::InBody(Cqe::bare(mark, Code::GatewayRestarted)))
+        Some(Found::InBody(Cqe::bare(mark, code)))
     }
 
     /// Flushes, then waits until there is a completion, at most `timeout`. Returns `None` at once
@@ -306,11 +307,36 @@ impl Client {
 
     /// Submits a request and waits for its completion. Completions of other requests that come
     /// meanwhile are kept for [`poll`](Self::poll). The gateway completes every request at its
-    /// deadline, so this ends then at the latest, or when the gateway is gone.
+    /// deadline, so this ends then at the latest, or when the gateway is gone. With
+    /// [`Reattach::Wait`] what an ending gateway has not sent is submitted again.
     ///
     /// # Errors
     /// [`CallError`] when nothing was sent.
     pub fn call(&mut self, request: Request<'_>) -> Result<Completion<'_>, CallError> {
+        let mut patience = self.patience();
+        let mut next = Some(request);
+        let mut done = None;
+        while let Some(request) = next.take() {
+            let again = patience.is_some().then(|| request.clone());
+            let completion = self.call_once(request)?;
+            let was_sent = completion.code() != Code::Draining;
+            done = Some(completion);
+            if let Some(again) = again.filter(|_| !was_sent)
+                && let Some(pause) = patience.next()
+            {
+                sys::pause(pause);
+                next = Some(again);
+            }
+        }
+        // The loop runs once at least.
+        self.lent = done;
+        self.lent
+            .as_ref()
+            .map(OwnedCompletion::get)
+            .ok_or(CallError::Detached)
+    }
+
+    fn call_once(&mut self, request: Request<'_>) -> Result<OwnedCompletion, CallError> {
         let mut request = request;
         let ticket = loop {
             match self.submit(request).map_err(Refused::from) {
@@ -329,7 +355,7 @@ impl Client {
                 .iter()
                 .position(|completion| completion.ticket() == ticket);
             if let Some(owned) = at.and_then(|at| self.stash.remove(at)) {
-                return Ok(self.lent.insert(owned).get());
+                return Ok(owned);
             }
             self.stash_one();
         }
@@ -441,13 +467,19 @@ impl Client {
             return;
         };
         self.ended = Some(reason);
+        // Asked before the last look at what is completed.
+        let in_order = self.session.as_ref().is_some_and(Session::ended_in_order);
         // What was completed before the end is still taken first.
         let complete = self
             .session
             .as_mut()
             .is_none_or(|s| !s.has_completions().unwrap_or(false));
         if complete {
-            self.lose();
+            self.lose(if in_order {
+                Code::Draining
+            } else {
+                Code::GatewayRestarted
+            });
         }
     }
 
@@ -458,31 +490,53 @@ impl Client {
         let session = self.session.as_ref();
         let said = session.and_then(|session| session.farewell().or_else(|| session.ended()));
         self.ended = Some(said.unwrap_or(EndReason::RingCorrupt));
-        self.lose();
+        self.lose(Code::GatewayRestarted);
     }
 
-    /// Gives the session up: what is outstanding is completed as lost.
+    /// Gives the session up: what is outstanding is completed with this code.
     #[cold]
-    fn lose(&mut self) {
+    fn lose(&mut self, code: Code) {
         if let Some(mut session) = self.session.take() {
-            self.lost.extend(session.abandon());
+            self.lost.extend(session.abandon().map(|mark| (mark, code)));
             self.attachment.lost();
+            self.stamp = 0;
         }
     }
 
-    /// Attaches again if it is time to try and there is no session.
-    #[cfg(feature = "tokio")]
-    pub(super) fn try_attach(&mut self) {
-        if self.session.is_none() {
-            self.reattach();
-        }
-    }
-
-    /// Attaches again if it is time to try.
+    /// Attaches again if it is time to try, or when it is until the moment `end`.
     #[cold]
-    fn reattach(&mut self) -> bool {
-        self.session = self.attachment.retry();
+    fn reattach(&mut self, end: u64) -> bool {
+        self.session = self.attachment.retry_until(end);
         self.session.is_some()
+    }
+
+    /// How long a call that begins now may wait for a gateway.
+    pub(super) fn patience(&self) -> Patience {
+        self.attachment.patience()
+    }
+
+    /// Leaves all waiting for a gateway to the caller, who must not do it under a lock.
+    pub(super) fn without_patience(mut self) -> (Self, Reattach) {
+        let reattach = self.attachment.reattach;
+        if let Reattach::Wait(_) = reattach {
+            self.attachment.reattach = Reattach::Try;
+        }
+        (self, reattach)
+    }
+
+    /// What a try to attach needs, if there is no session and it is time for one.
+    #[cfg(feature = "tokio")]
+    pub(super) fn due_attachment(&self) -> Option<Attachment> {
+        let is_due = self.session.is_none() && self.attachment.is_due();
+        is_due.then(|| self.attachment.fresh())
+    }
+
+    /// Takes the result of such a try.
+    #[cfg(feature = "tokio")]
+    pub(super) fn tried(&mut self, result: Result<Session, AttachError>) {
+        if self.session.is_none() {
+            self.session = self.attachment.tried(result);
+        }
     }
 
     /// The number of a route, to save the look-up at each submission.

@@ -2,7 +2,7 @@
 //!
 //! | noun | what it is |
 //! |---|---|
-//! | [`ClientBuilder`] | where to attach, and with what geometry |
+//! | [`ClientBuilder`], [`Reattach`] | where to attach, with what geometry, and what then when the gateway ends |
 //! | [`Client`] | one attached handle for one thread: the fast way |
 //! | [`SharedClient`] | one handle for many threads |
 //! | `AsyncClient` | one handle for many tasks (feature `tokio`) |
@@ -14,6 +14,7 @@ mod completion;
 mod error;
 mod handle;
 mod loan;
+mod reattach;
 mod request;
 mod session;
 mod shared;
@@ -26,6 +27,7 @@ pub use completion::{Completion, OwnedCompletion, Timing};
 pub use error::{CallError, SubmitError};
 pub use handle::Client;
 pub use loan::Loan;
+pub use reattach::Reattach;
 pub use request::{Request, RouteRef, Ticket};
 pub use shared::SharedClient;
 #[cfg(feature = "tokio")]

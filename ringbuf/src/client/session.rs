@@ -19,7 +19,7 @@ use crate::entry::{Cqe, Sqe};
 use crate::error::{AttachError, EndReason, PeerMisbehaved};
 use crate::handshake::{Answer, FAREWELL, Hello, MAX_PACKET_BYTES, Welcome};
 use crate::layout::{Geometry, Layout, Line, Ring};
-use crate::primitive::AtomicU32;
+use crate::primitive::{AtomicU32, Ordering};
 use crate::region::{Region, RingView};
 use crate::spsc::{Consumer, Producer};
 use crate::sys::{self, BellPage, Peer};
@@ -114,9 +114,7 @@ impl Session {
         };
         let Some((bytes, fds)) = received else {
             sent?;
-            return Err(AttachError::Protocol(
-                "the connection was closed without an answer",
-            ));
+            return Err(AttachError::Ended);
         };
         step!(FdsReceived);
         let packet = packet.get(..bytes).unwrap_or_default();
@@ -288,6 +286,17 @@ impl Session {
                 Pending::Yes(user_data) => Some(user_data),
                 Pending::No => None,
             })
+    }
+
+    /// Whether the gateway has ended the session in order: everything that it took is completed, and
+    /// what is pending when no completion waits was never taken. Only the gateway writes this.
+    pub(super) fn ended_in_order(&self) -> bool {
+        // Acquire: pairs with the Release in `Port::close`, which comes after the completions.
+        let state = self
+            .region
+            .line32(Line::GatewayState)
+            .load(Ordering::Acquire);
+        state == u32::from(EndReason::Draining as u16)
     }
 
     /// The word that this client sleeps on.

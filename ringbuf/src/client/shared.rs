@@ -11,10 +11,12 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use super::completion::OwnedCompletion;
-use super::error::{CallError, Refused};
+use super::error::{CallError, Refused, is_unsent};
 use super::handle::Client;
+use super::reattach::Reattach;
 use super::request::Request;
 use crate::doorbell;
+use crate::sys;
 
 /// Longest sleep of a leader or a follower before it looks around.
 const SLICE: Duration = Duration::from_millis(100);
@@ -25,6 +27,7 @@ const SLICE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct SharedClient {
     state: Arc<Mutex<State>>,
+    reattach: Reattach,
 }
 
 struct State {
@@ -45,6 +48,7 @@ impl fmt::Debug for SharedClient {
 
 impl SharedClient {
     pub(super) fn new(client: Client) -> Self {
+        let (client, reattach) = client.without_patience();
         let state = State {
             client,
             next_mark: 0,
@@ -54,14 +58,34 @@ impl SharedClient {
         };
         Self {
             state: Arc::new(Mutex::new(state)),
+            reattach,
         }
     }
 
     /// Submits a request and waits for its completion. A mark that the request has is not kept.
+    /// With [`Reattach::Wait`] a gateway is waited for, and what an ending one has not sent is
+    /// submitted again.
     ///
     /// # Errors
     /// [`CallError`] when nothing was sent.
     pub fn call(&self, request: Request<'_>) -> Result<OwnedCompletion, CallError> {
+        let mut patience = self.reattach.patience();
+        if !patience.is_some() {
+            return self.call_once(request);
+        }
+        loop {
+            let result = self.call_once(request.clone());
+            if !is_unsent(&result) {
+                return result;
+            }
+            let Some(pause) = patience.next() else {
+                return result;
+            };
+            sys::pause(pause);
+        }
+    }
+
+    fn call_once(&self, request: Request<'_>) -> Result<OwnedCompletion, CallError> {
         let mut state = self.lock();
         let mark = state.next_mark;
         state.next_mark = mark.wrapping_add(1);

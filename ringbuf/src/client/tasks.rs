@@ -14,8 +14,9 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::builder::Attachment;
 use super::completion::OwnedCompletion;
-use super::error::{CallError, Refused};
+use super::error::{CallError, Refused, is_unsent};
 use super::handle::Client;
+use super::reattach::Reattach;
 use super::request::Request;
 use super::waiting::WaitStrategy;
 use crate::doorbell;
@@ -36,6 +37,7 @@ struct Shared {
     state: Mutex<State>,
     /// One permit for each block.
     credits: Semaphore,
+    reattach: Reattach,
     /// Rung when the last handle is dropped, so that the driver ends.
     dropped: Arc<Notify>,
 }
@@ -68,7 +70,7 @@ impl AsyncClient {
             Ok::<_, AttachError>((attachment, session))
         });
         let (attachment, session) = attached.await.map_err(std::io::Error::other)??;
-        let client = Client::new(attachment, session, wait);
+        let (client, reattach) = Client::new(attachment, session, wait).without_patience();
         let dropped = Arc::new(Notify::new());
         let shared = Arc::new(Shared {
             credits: Semaphore::new(client.entries() as usize),
@@ -77,6 +79,7 @@ impl AsyncClient {
                 next_mark: 0,
                 waiting: HashMap::new(),
             }),
+            reattach,
             dropped: Arc::clone(&dropped),
         });
         tokio::spawn(drive(Arc::downgrade(&shared), dropped));
@@ -84,11 +87,30 @@ impl AsyncClient {
     }
 
     /// Submits a request and waits for its completion. Waits for a free block if there is none. A
-    /// mark that the request has is not kept. Dropping the future does not cancel the request.
+    /// mark that the request has is not kept. Dropping the future does not cancel the request. With
+    /// [`Reattach::Wait`] a gateway is waited for, and what an ending one has not sent is submitted
+    /// again.
     ///
     /// # Errors
     /// [`CallError`] when nothing was sent.
     pub async fn call(&self, request: Request<'_>) -> Result<OwnedCompletion, CallError> {
+        let mut patience = self.shared.reattach.patience();
+        if !patience.is_some() {
+            return self.call_once(request).await;
+        }
+        loop {
+            let result = self.call_once(request.clone()).await;
+            if !is_unsent(&result) {
+                return result;
+            }
+            let Some(pause) = patience.next() else {
+                return result;
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn call_once(&self, request: Request<'_>) -> Result<OwnedCompletion, CallError> {
         let Ok(credit) = self.shared.credits.acquire().await else {
             return Err(CallError::Detached);
         };
@@ -177,9 +199,15 @@ async fn drive(shared: Weak<Shared>, dropped: Arc<Notify>) {
     while let Some(strong) = shared.upgrade() {
         let Some(socket) = strong.socket() else {
             strong.take_completions();
-            // Trying to attach blocks for the length of a handshake.
-            let attempt = tokio::task::spawn_blocking(move || strong.lock().client.try_attach());
-            drop(attempt.await);
+            let due = strong.lock().client.due_attachment();
+            if let Some(attachment) = due {
+                // Blocks for the length of a handshake; nobody else must wait for that.
+                let attempt = tokio::task::spawn_blocking(move || attachment.attach()).await;
+                let result =
+                    attempt.unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
+                strong.lock().client.tried(result);
+            }
+            drop(strong);
             let _ = tokio::time::timeout(RETRY_LOOK, dropped.notified()).await;
             continue;
         };

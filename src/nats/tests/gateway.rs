@@ -135,6 +135,7 @@ impl Gateway {
             route,
             session: self.places,
             idempotent: false,
+            accepted: System.now(),
             deadline: System.now().after(LIMIT),
             body: Bytes::copy_from_slice(payload),
             header_len: 0,

@@ -112,6 +112,7 @@ fn a_duty_is_stepped_and_woken_by_its_bell() {
             route: REQUEST,
             session: 0,
             idempotent: false,
+            accepted: System.now(),
             deadline: System.now().after(LIMIT),
             body: Bytes::from_static(b"x"),
             header_len: 0,

@@ -24,7 +24,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 impl<U: Upstream, C: Clock> Worker<U, C> {
     pub(super) fn poll_sessions(&mut self, now: Nanos) -> usize {
         let seats = self.sessions.seats();
-        if seats == 0 {
+        if seats == 0 || self.is_paused() {
             return 0;
         }
         let mut done = 0;
@@ -174,6 +174,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                         route: sqe.route,
                         session: session.id,
                         idempotent: sqe.idempotent,
+                        accepted: now,
                         deadline: entry.deadline,
                         body,
                         header_len: sqe.header_len,

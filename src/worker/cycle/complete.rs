@@ -94,7 +94,10 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         match result {
             Ok(()) => {
                 self.metrics.completed(cqe.code);
-                self.metrics.upstream.record(upstream_ns);
+                self.metrics.completion.record(upstream_ns);
+                if let Some(times) = reply.times {
+                    self.metrics.deliver.record(now.since(times.answered));
+                }
                 if session.completed() == Dirtied::Now {
                     self.dirty.push(entry.seat);
                 }

@@ -6,8 +6,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use ipc_ringbuf::port::{Cursors, Port};
 use ipc_ringbuf::region::Region;
-use ipc_ringbuf::sys::{Bell, BellPage};
+use ipc_ringbuf::sys::{self, Bell, BellPage};
 use ipc_ringbuf::{Client, Code, Request as Ask};
 
 use super::super::charges::Charges;
@@ -161,13 +162,31 @@ impl Stage {
         self.attach_shared(charges).0
     }
 
-    /// The same, and a second mapping of its region.
+    /// A session that another worker has let go of.
+    pub(super) fn adopt(&mut self, id: u32, region: Arc<Region>, cursors: Cursors) {
+        let (socket, _) = sys::packet_pair().unwrap();
+        let (port, carried) = Port::resume(region, socket, cursors).unwrap();
+        let session = NewSession {
+            id,
+            port,
+            carried,
+            eventfd: sys::eventfd().unwrap(),
+            routes: [true].into(),
+            tenant: None,
+            charges: Charges::default(),
+        };
+        self.post.send(Mail::Attach(Box::new(session))).unwrap();
+        self.worker.do_work();
+    }
+
+    /// A client, and a second mapping of its session's region.
     pub(super) fn attach_shared(&mut self, charges: Charges) -> (Client, Arc<Region>) {
         let pair = support::pair(ENTRIES, MESSAGE);
         self.sessions += 1;
         let session = NewSession {
             id: self.sessions,
             port: pair.port,
+            carried: None,
             eventfd: pair.eventfd,
             routes: [true].into(),
             tenant: None,

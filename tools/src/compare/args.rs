@@ -96,6 +96,9 @@ pub(crate) struct RunArgs {
     /// Print one JSON document with every round
     #[arg(long)]
     pub(crate) json: bool,
+    /// Leave the document and whether each target was reached in a directory below this one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) artifacts: Option<PathBuf>,
 }
 
 impl RunArgs {

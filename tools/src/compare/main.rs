@@ -25,6 +25,7 @@
 //! | `process` | a process that ends with its guard |
 //! | `cpu`, `probe`, `machine` | processor time, placement of the cores, what machine it is |
 //! | `stats`, `figures`, `report` | medians and spread, ratios, table and JSON |
+//! | `targets` | what the gateway is to reach, and whether it did |
 //!
 //! Every process but nats-server and the gateway is this program with a hidden subcommand. Start-up
 //! and connecting do not count. Each answer must repeat its request.
@@ -49,16 +50,19 @@ mod responder;
 mod server;
 mod slots;
 mod stats;
+mod targets;
 mod uds_gateway;
 mod wire;
 
 use core::fmt::Display;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use ipc_tools::artifact::{Artifact, Check, Verdict};
 
-use crate::args::{Command, What};
+use crate::args::{Command, RunArgs, What};
 use crate::failure::{Failure, While as _};
 use crate::report::Document;
 use crate::uds_gateway::Upstream;
@@ -81,11 +85,11 @@ fn run(what: What) -> Result<(), Failure> {
     match what {
         What::Nats(args) => {
             process::end_all_on_signals()?;
-            print(&nats::run(&args)?, args.run.json)
+            give(&nats::run(&args)?, "compare-nats", &args.run)
         }
         What::Local(args) => {
             process::end_all_on_signals()?;
-            print(&local::run(&args)?, args.run.json)
+            give(&local::run(&args)?, "compare-local", &args.run)
         }
         What::Client { job } => contenders::run(&serde_json::from_str(&job).or_say("the job")?),
         What::Responder { address, subject } => responder::run(&address, &subject),
@@ -120,13 +124,43 @@ fn run(what: What) -> Result<(), Failure> {
     }
 }
 
-fn print(document: &Document, json: bool) -> Result<(), Failure> {
-    let text = if json {
-        serde_json::to_string_pretty(document).or_say("cannot write the document")?
-    } else {
-        document.text()
-    };
-    writeln!(io::stdout(), "{}", text.trim_end()).or_say("nobody reads the report")
+/// Prints the document, and leaves it where it was asked for.
+fn give(document: &Document, kind: &str, args: &RunArgs) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(document).or_say("cannot write the document")?;
+    let text = document.text();
+    let shown = if args.json { &json } else { &text };
+    writeln!(io::stdout(), "{}", shown.trim_end()).or_say("nobody reads the report")?;
+    if let Some(root) = &args.artifacts {
+        leave(document, kind, root, (&json, &text)).or_say("cannot leave the artifact")?;
+    }
+    Ok(())
+}
+
+fn leave(
+    document: &Document,
+    kind: &str,
+    root: &Path,
+    (json, text): (&str, &str),
+) -> io::Result<()> {
+    let configuration = serde_json::json!({
+        "rounds": document.rounds,
+        "seconds": document.seconds,
+        "warmup": document.warmup,
+    });
+    let mut artifact = Artifact::create(root, kind, configuration)?;
+    artifact.file("document.json")?.write_all(json.as_bytes())?;
+    for target in targets::judge(document) {
+        let verdict = if target.is_inconclusive {
+            Verdict::Inconclusive
+        } else {
+            Verdict::from(target.holds())
+        };
+        let check = Check::new(&target.id, kind, &target.name, verdict);
+        artifact.check(&check.detail(target.detail()))?;
+    }
+    progress(&format!("left in {}", artifact.path().display()));
+    artifact.finish(&format!("```text\n{}\n```\n", text.trim_end()))?;
+    Ok(())
 }
 
 /// Says what is being done.

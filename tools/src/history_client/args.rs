@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// Requests to send
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
+    /// How long a submission waits for a gateway that has ended; without it, not at all
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) reattach: Option<humantime::Duration>,
     /// Give each request an idempotency key
     #[arg(long)]
     pub(crate) idempotent: bool,

@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use ipc_ringbuf::{
-    AttachError, Client, ClientBuilder, Completion, Request, SubmitError, monotonic_ns,
+    AttachError, Client, ClientBuilder, Completion, Reattach, Request, SubmitError, monotonic_ns,
 };
 use ipc_tools::history::Recorder;
 use thiserror::Error;
@@ -27,8 +27,12 @@ pub(crate) enum ExchangeError {
 
 /// Runs the client to its end.
 pub(crate) fn run(args: &Args) -> Result<(), ExchangeError> {
+    let reattach = args
+        .reattach
+        .map_or(Reattach::Try, |time| Reattach::Wait(time.into()));
     let mut client = ClientBuilder::new()
         .socket(&args.socket)
+        .reattach(reattach)
         .entries(args.window)
         .message_size(args.payload.saturating_add(1024).max(MESSAGE))
         .connect()?;

@@ -425,7 +425,7 @@ impl Broker {
         self.network
             .push(now.after(way), Event::Arrival(shipped, fate));
         self.sent_on.insert(held.request.token, serial);
-        self.desk.sent(held, serial);
+        self.desk.sent(held, serial, now);
         Ok(())
     }
 

@@ -252,6 +252,11 @@ impl Room {
                     }
                 }
                 Notice::Reloaded { .. } => {}
+                Notice::HandedOver { session, .. } => {
+                    ensure(false, Invariant::Isolation, || {
+                        format!("session {session} was handed over, which nobody asked for")
+                    })?;
+                }
                 Notice::Drained { .. } => {
                     let open = scene.ledger.in_flight(self.number);
                     let is_due = self.model.phase == Phase::Draining && open == 0;

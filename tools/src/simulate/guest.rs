@@ -339,6 +339,8 @@ fn check_taken(id: u32, mark: u64, code: Code, payload: &[u8], ledger: &Ledger) 
     };
     let agrees = match asked.state {
         State::Completed(expected) => code == expected,
+        // Only a gateway that ends in order says that it was not taken.
+        State::Untaken => matches!(code, Code::Draining | Code::GatewayRestarted),
         State::Lost => code == Code::GatewayRestarted,
         _ => false,
     };

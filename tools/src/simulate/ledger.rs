@@ -25,6 +25,8 @@ pub(crate) enum State {
     InFlight(Token),
     /// Its completion lies in the ring.
     Completed(Code),
+    /// Its session ended first, and no worker had taken it.
+    Untaken,
     /// Its session ended first.
     Lost,
     /// The client has its completion, or is gone.
@@ -218,10 +220,12 @@ impl Ledger {
     /// Nobody serves a session any more: what it has asked for comes to nothing.
     pub(crate) fn lose(&mut self, session: u32) {
         for asked in &mut self.asked {
-            if asked.session == session
-                && matches!(asked.state, State::Submitted | State::InFlight(_))
-            {
-                asked.state = State::Lost;
+            if asked.session == session {
+                asked.state = match asked.state {
+                    State::Submitted => State::Untaken,
+                    State::InFlight(_) => State::Lost,
+                    other => other,
+                };
             }
         }
     }
@@ -300,7 +304,11 @@ impl Ledger {
     /// A client is gone: nobody will take what is left of its session.
     pub(crate) fn forget(&mut self, session: u32) {
         for asked in &mut self.asked {
-            if asked.session == session && matches!(asked.state, State::Completed(_) | State::Lost)
+            if asked.session == session
+                && matches!(
+                    asked.state,
+                    State::Completed(_) | State::Untaken | State::Lost
+                )
             {
                 asked.state = State::Taken(Code::GatewayRestarted);
             }

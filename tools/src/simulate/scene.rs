@@ -102,6 +102,7 @@ impl Scene {
         Ok(NewSession {
             id,
             port: joined.port,
+            carried: None,
             eventfd: joined.eventfd,
             routes: rights,
             tenant,

@@ -1,0 +1,154 @@
+//! Where, when and with what a run was made.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::programs::Programs;
+
+/// The version of the files' form.
+pub const SCHEMA: u32 = 1;
+/// What stands where the machine does not say.
+const UNKNOWN: &str = "unknown";
+
+/// `environment.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Environment {
+    /// [`SCHEMA`] of whoever wrote it.
+    pub schema: u32,
+    /// What kind of run: `e2e`, `contract`, `soak`.
+    pub kind: String,
+    /// When it began, as in RFC 3339, in UTC.
+    pub started: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// The source that the current directory holds.
+    pub git: Git,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The processor's model.
+    pub cpu: String,
+    /// Cores that this process may use.
+    pub cores: usize,
+    /// Memory of the machine, in bytes; 0 when the machine does not say.
+    pub memory_bytes: u64,
+    /// What `rustc --version` says.
+    pub rustc: String,
+    /// What `ipc-gateway --version` says.
+    pub gateway_version: String,
+    /// What `nats-server -v` says.
+    pub nats_server: String,
+    /// What the run was told to do.
+    pub configuration: Value,
+}
+
+/// A revision of the source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Git {
+    /// The commit, 40 hexadecimal digits; `unknown` outside of a repository.
+    pub revision: String,
+    /// Whether something differs from it. True when the revision is not known.
+    pub dirty: bool,
+}
+
+impl Environment {
+    /// Looks at the machine, the source and the programs.
+    pub(super) fn look(
+        kind: &str,
+        started: String,
+        programs: &Programs,
+        configuration: Value,
+    ) -> Self {
+        let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let version = |program: &Option<_>, flag| {
+            let said = program
+                .as_deref()
+                .and_then(|program: &Path| said_by(program, &[flag]));
+            said.unwrap_or_else(|| UNKNOWN.to_owned())
+        };
+        Self {
+            schema: SCHEMA,
+            kind: kind.to_owned(),
+            started,
+            command: std::env::args_os()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
+            git: Git::look(),
+            kernel: kernel.trim().to_owned(),
+            cpu: model(&cpus),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            memory_bytes: memory_bytes(&memory),
+            rustc: said_by("rustc", &["--version"]).unwrap_or_else(|| UNKNOWN.to_owned()),
+            gateway_version: version(&programs.gateway, "--version"),
+            nats_server: version(&programs.nats_server, "-v"),
+            configuration,
+        }
+    }
+}
+
+impl Git {
+    fn look() -> Self {
+        let revision = said_by("git", &["rev-parse", "HEAD"]);
+        let changes = said_by("git", &["status", "--porcelain"]);
+        Self {
+            dirty: revision.is_none() || changes.is_none_or(|changes| !changes.is_empty()),
+            revision: revision.unwrap_or_else(|| UNKNOWN.to_owned()),
+        }
+    }
+}
+
+/// What a program prints, if it ends well.
+fn said_by(program: impl AsRef<OsStr>, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null());
+    let output = command.output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    output.status.success().then_some(text)
+}
+
+/// The first model name of `/proc/cpuinfo`.
+fn model(cpus: &str) -> String {
+    let line = cpus.lines().find(|line| line.starts_with("model name"));
+    line.and_then(|line| line.split_once(':'))
+        .map_or(UNKNOWN, |(_, name)| name.trim())
+        .to_owned()
+}
+
+/// The whole memory, of `/proc/meminfo`, which counts in KiB.
+fn memory_bytes(text: &str) -> u64 {
+    let line = text.lines().find(|line| line.starts_with("MemTotal:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    kib.and_then(|kib| kib.parse::<u64>().ok())
+        .map_or(0, |kib| kib.saturating_mul(1024))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_is_read_from_its_files() {
+        let cpus = "processor\t: 0\nmodel name\t: AMD EPYC\nmodel name\t: other\n";
+        assert_eq!(model(cpus), "AMD EPYC");
+        assert_eq!(model(""), UNKNOWN);
+        assert_eq!(
+            memory_bytes("MemTotal:       16 kB\nMemFree: 1 kB\n"),
+            16_384
+        );
+        assert_eq!(memory_bytes("MemTotal:\n"), 0);
+    }
+
+    #[test]
+    fn a_program_that_fails_says_nothing() {
+        assert_eq!(said_by("/nowhere/program", &[]), None);
+        assert_eq!(said_by("false", &[]), None);
+        assert_eq!(said_by("echo", &["a"]).as_deref(), Some("a"));
+    }
+}

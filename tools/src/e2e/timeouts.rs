@@ -1,0 +1,269 @@
+//! Category 3: timeouts and late replies.
+
+use core::time::Duration;
+
+use ipc_tools::stage::{Failure, FlowReport, eventually};
+
+use crate::report::Report;
+use crate::scene::{SOON, Scene};
+
+/// What a machine that is busy may take longer than was allowed, in microseconds.
+const SLACK_US: u64 = 1_000_000;
+/// Memory that may come and go by itself: what the allocator takes at once.
+const GRAIN: u64 = 512 * 1024;
+
+fn seconds(us: u64) -> String {
+    format!("{}.{:03} s", us / 1_000_000, us % 1_000_000 / 1000)
+}
+
+pub(crate) fn normal(scene: &mut Scene, report: &mut Report) -> Result<(), Failure> {
+    scene.router(&[])?;
+    let mut slowest = 0;
+    for _ in 0..20 {
+        let id = scene.id();
+        let ask = scene.ask(&id);
+        let got = scene.call(report, ask)?;
+        report.answer("a request without a time of its own", &got, "OK", 200);
+        slowest = slowest.max(got.elapsed_us);
+    }
+    report.must(
+        slowest < 5_000_000,
+        format_args!("the slowest of 20 took {}", seconds(slowest)),
+    );
+    if !scene.is_external() {
+        scene.router(&["--delay", "1s"])?;
+        let id = scene.id();
+        let ask = scene.ask(&id);
+        let got = scene.call(report, ask)?;
+        report.answer("a Router that takes 1 s", &got, "OK", 200);
+        let is_right = (1_000_000..5_000_000).contains(&got.elapsed_us);
+        report.must(
+            is_right,
+            format_args!("it took {}", seconds(got.elapsed_us)),
+        );
+    }
+    Ok(())
+}
+
+pub(crate) fn slow(scene: &mut Scene, report: &mut Report) -> Result<(), Failure> {
+    scene.router(&["--delay", "4200ms"])?;
+    let id = scene.id();
+    let ask = scene.ask(&id);
+    let got = scene.call(report, ask)?;
+    report.answer("a Router that takes 4.2 s", &got, "OK", 200);
+    let is_right = (4_200_000..5_000_000 + SLACK_US).contains(&got.elapsed_us);
+    report.must(
+        is_right,
+        format_args!("it took {}", seconds(got.elapsed_us)),
+    );
+    Ok(())
+}
+
+pub(crate) fn too_slow(scene: &mut Scene, report: &mut Report) -> Result<(), Failure> {
+    scene.router(&["--delay", "5500ms"])?;
+    let useless = useless(scene)?;
+    let id = scene.id();
+    let ask = scene.ask(&id);
+    let got = scene.call(report, ask)?;
+    report.answer("a Router that takes 5.5 s", &got, "TIMEOUT", 504);
+    report.equal("the class", &got.outcome.as_str(), &"unknown");
+    let is_right = (5_000_000..5_000_000 + SLACK_US).contains(&got.elapsed_us);
+    report.must(
+        is_right,
+        format_args!("it was told after {}", seconds(got.elapsed_us)),
+    );
+    scene.until_idle()?;
+    report.must(true, "nothing is in flight afterwards");
+    eventually(SOON, "the late reply has come", || {
+        Ok(crate::timeouts::useless(scene)? == useless + 1)
+    })?;
+    report.must(true, "the late reply was counted and went nowhere");
+    scene.router(&[])?;
+    scene.healthy()?;
+    report.must(true, "the same session is served afterwards");
+    Ok(())
+}
+
+/// Replies that completed nothing.
+fn useless(scene: &Scene) -> Result<u64, Failure> {
+    let late = scene.metric("ipcgw_late_replies_total", "")?;
+    Ok(late + scene.metric("ipcgw_unmatched_replies_total", "")?)
+}
+
+/// Sends so many requests that must all time out.
+fn time_out(scene: &mut Scene, report: &mut Report, count: u64) -> Result<FlowReport, Failure> {
+    let flow = scene.flow(Some(count)).window(200).timeout_ms(150);
+    let done = scene.send(report, flow)?;
+    // On a busy machine time can run out before a request is sent.
+    let (timed_out, unsent) = (done.code("TIMEOUT"), done.code("EXPIRED_UNSENT"));
+    report.equal("requests whose time ran out", &(timed_out + unsent), &count);
+    report.must(
+        unsent * 2 < count,
+        format_args!("{timed_out} of {count} were on their way when it did"),
+    );
+    Ok(done)
+}
+
+pub(crate) fn late_leaks_nothing(scene: &mut Scene, report: &mut Report) -> Result<(), Failure> {
+    scene.router(&["--late", "400ms"])?;
+    // The first rounds fill what is kept for later use.
+    let mut lows = Vec::new();
+    for _ in 0..4 {
+        let before = useless(scene)?;
+        let done = time_out(scene, report, 400)?;
+        let sent = done.code("TIMEOUT");
+        eventually(SOON, format_args!("{sent} late replies have come"), || {
+            Ok(useless(scene)? >= before + sent)
+        })?;
+        scene.until_idle()?;
+        lows.push(scene.resources()?);
+    }
+    compare(report, &lows, "400 late replies");
+    Ok(())
+}
+
+/// What the process has must not grow from each round to the next.
+fn compare(report: &mut Report, rounds: &[ipc_tools::stage::Resources], what: &str) {
+    let rss: Vec<u64> = rounds.iter().map(|round| round.rss_bytes).collect();
+    report.figure("rss_bytes", rss.clone());
+    let (Some(first), Some(last)) = (rounds.get(1), rounds.last()) else {
+        report.must(false, "there were too few rounds");
+        return;
+    };
+    let growth = last.rss_bytes.saturating_sub(first.rss_bytes);
+    report.must(
+        growth <= GRAIN,
+        format_args!(
+            "after each of the last rounds of {what} memory is {rss:?} bytes: {growth} more"
+        ),
+    );
+    report.equal("descriptors", &last.fds, &first.fds);
+    report.equal("threads", &last.threads, &first.threads);
+}
+
+pub(crate) fn late_completes_nothing(
+    scene: &mut Scene,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    scene.router(&[
+        "--late",
+        "300ms",
+        "--late-rate",
+        "0.5",
+        "--duplicate",
+        "2",
+        "--seed",
+        "11",
+    ])?;
+    let before = useless(scene)?;
+    // A ring of 8 entries: late and repeated replies find their places used again.
+    let mut small = scene.start_client(8)?;
+    let flow = scene.flow(Some(60)).window(8).timeout_ms(150);
+    let done = small.flow(flow)?;
+    report.whole(&done);
+    let late = done.code("TIMEOUT");
+    report.must(late > 0, format_args!("{late} of 60 timed out"));
+    report.must(
+        done.code("OK") > 0,
+        format_args!("{} were answered", done.code("OK")),
+    );
+    let flow = scene.flow(Some(60)).window(8).timeout_ms(5000);
+    let done = small.flow(flow)?;
+    report.whole(&done);
+    report.equal("answered with time enough", &done.code("OK"), &60);
+    // Each request had three replies; those that completed one are counted elsewhere.
+    eventually(SOON, "late and repeated replies have come", || {
+        Ok(useless(scene)? >= before + late + 2 * 60)
+    })?;
+    report.must(
+        true,
+        "every late and every repeated reply was counted and completed nothing",
+    );
+    let refused = scene.metric("ipcgw_answers_refused_total", "")?;
+    report.equal("answers that found no room", &refused, &0);
+    scene.until_idle()?;
+    balance(scene, report)
+}
+
+/// Everything that was accepted has completed.
+pub(crate) fn balance(scene: &Scene, report: &mut Report) -> Result<(), Failure> {
+    let accepted = scene.metric("ipcgw_accepted_total", "")?;
+    let completed = scene.metric("ipcgw_completions_total", "")?;
+    let abandoned = scene.metric("ipcgw_abandoned_total", "")?;
+    let all = completed + abandoned;
+    report.equal("requests completed, of those accepted,", &all, &accepted);
+    Ok(())
+}
+
+pub(crate) fn no_hang(scene: &mut Scene, report: &mut Report) -> Result<(), Failure> {
+    scene.router(&["--silent-rate", "0.5", "--seed", "3"])?;
+    let flow = scene
+        .flow(Some(400))
+        .window(100)
+        .timeout_ms(100)
+        .spread_ms(700);
+    let done = scene.send(report, flow)?;
+    report.must(
+        done.code("OK") > 0,
+        format_args!("{} were answered", done.code("OK")),
+    );
+    let out = done.code("TIMEOUT");
+    report.must(out > 0, format_args!("{out} were not, and were told"));
+    report.must(
+        done.latest_ms < 1000,
+        format_args!(
+            "the latest completion came {} ms after its deadline",
+            done.latest_ms
+        ),
+    );
+    // While one client waits for what never comes, another is served.
+    scene.router(&["--silent-rate", "1"])?;
+    let mut waiting = scene.start_client(256)?;
+    let flow = scene.flow(Some(50)).window(50).timeout_ms(2500);
+    waiting.begin(flow)?;
+    eventually(SOON, "50 requests wait", || {
+        Ok(scene.metric("ipcgw_in_flight", "")? >= 50)
+    })?;
+    scene.router(&[])?;
+    let id = scene.id();
+    let ask = scene.ask(&id);
+    let got = scene.call(report, ask)?;
+    report.answer("another client meanwhile", &got, "OK", 200);
+    let is_right = got.elapsed_us < SLACK_US;
+    report.must(
+        is_right,
+        format_args!("it was answered after {}", seconds(got.elapsed_us)),
+    );
+    let done = waiting.join()?;
+    report.whole(&done);
+    report.must(
+        Duration::from_millis(done.elapsed_ms) < Duration::from_secs(5),
+        format_args!(
+            "those that waited 2.5 s were told after {} ms",
+            done.elapsed_ms
+        ),
+    );
+    Ok(())
+}
+
+pub(crate) fn thousand(scene: &mut Scene, report: &mut Report) -> Result<(), Failure> {
+    scene.router(&["--silent-rate", "1"])?;
+    let mut rounds = Vec::new();
+    for _ in 0..3 {
+        time_out(scene, report, 1000)?;
+        scene.until_idle()?;
+        rounds.push(scene.resources()?);
+    }
+    compare(report, &rounds, "1000 timeouts");
+    balance(scene, report)?;
+    // No block of the ring is lost: as many can be on their way as before.
+    scene.router(&[])?;
+    let flow = scene.flow(Some(512)).window(256);
+    let done = scene.send(report, flow)?;
+    report.equal(
+        "answered with a full ring afterwards",
+        &done.code("OK"),
+        &512,
+    );
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! What must be shown, by what, and what it counts.
+
+use serde::Serialize;
+
+/// One of the two axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Axis {
+    /// The gateway by itself.
+    Core,
+    /// The gateway between clients, nats-server and Router.
+    System,
+}
+
+impl Axis {
+    pub(crate) const ALL: [Self; 2] = [Self::Core, Self::System];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Core => "Core",
+            Self::System => "System",
+        }
+    }
+
+    /// Hundredths of the whole.
+    pub(crate) const fn percent(self) -> u32 {
+        match self {
+            Self::Core => 40,
+            Self::System => 60,
+        }
+    }
+
+    /// Its areas, which count the same.
+    pub(crate) const fn areas(self) -> &'static [&'static str] {
+        match self {
+            Self::Core => &["memory safety", "stability", "performance"],
+            Self::System => &[
+                "Router end to end",
+                "error semantics",
+                "timeouts",
+                "reconnect",
+                "backpressure",
+            ],
+        }
+    }
+}
+
+/// Which checks of an artifact count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// All of them, as one.
+    Whole,
+    /// Those of a category, of which there must be so many.
+    Category(&'static str, usize),
+}
+
+/// One line of the report.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) axis: Axis,
+    pub(crate) area: &'static str,
+    pub(crate) name: &'static str,
+    /// The kind of artifact that shows it.
+    pub(crate) kind: &'static str,
+    /// What its configuration must say: JSON pointers and values.
+    pub(crate) when: &'static [(&'static str, &'static str)],
+    pub(crate) wanted: Wanted,
+    /// Whether it must hold before the gateway runs where it does no harm.
+    pub(crate) staging: bool,
+    /// What writes the artifact.
+    pub(crate) command: &'static str,
+}
+
+/// A line of the core axis that a recorded command shows.
+const fn core(
+    area: &'static str,
+    name: &'static str,
+    kind: &'static str,
+    command: &'static str,
+) -> Line {
+    Line {
+        axis: Axis::Core,
+        area,
+        name,
+        kind,
+        when: &[],
+        wanted: Wanted::Whole,
+        staging: false,
+        command,
+    }
+}
+
+const fn staging(line: Line) -> Line {
+    Line {
+        staging: true,
+        ..line
+    }
+}
+
+const fn when(line: Line, when: &'static [(&'static str, &'static str)]) -> Line {
+    Line { when, ..line }
+}
+
+/// A line that checks of one category of the end-to-end run show.
+const fn e2e(
+    area: &'static str,
+    name: &'static str,
+    category: &'static str,
+    checks: usize,
+) -> Line {
+    Line {
+        axis: Axis::System,
+        area,
+        name,
+        kind: "e2e",
+        when: &[],
+        wanted: Wanted::Category(category, checks),
+        staging: true,
+        command: "target/release/e2e",
+    }
+}
+
+const MEMORY: &str = "memory safety";
+const STABILITY: &str = "stability";
+const PERFORMANCE: &str = "performance";
+
+/// Every line.
+pub(crate) static PLAN: &[Line] = &[
+    staging(core(
+        MEMORY,
+        "every interleaving of the models of rings and bells",
+        "loom",
+        "readiness record loom -- tools/proofs.sh loom",
+    )),
+    staging(core(
+        MEMORY,
+        "rings, arena and clients under AddressSanitizer",
+        "asan",
+        "readiness record asan -- tools/proofs.sh asan",
+    )),
+    staging(core(
+        MEMORY,
+        "the gateway under AddressSanitizer, with every kind of fault",
+        "asan-gateway",
+        "readiness record asan-gateway -- tools/proofs.sh asan-gateway",
+    )),
+    staging(core(
+        MEMORY,
+        "the gateway under valgrind, with every kind of fault",
+        "valgrind",
+        "readiness record valgrind -- tools/proofs.sh valgrind",
+    )),
+    staging(core(
+        MEMORY,
+        "fuzz targets of all that a peer can send",
+        "fuzz",
+        "readiness record fuzz -- tools/proofs.sh fuzz",
+    )),
+    staging(core(
+        STABILITY,
+        "the worker simulated from seeds",
+        "simulate",
+        "readiness record simulate -- target/release/simulate --seeds 1000",
+    )),
+    staging(core(
+        STABILITY,
+        "the 45 faults",
+        "faults",
+        "readiness record faults -- cargo test --test tests faults::",
+    )),
+    core(
+        STABILITY,
+        "bytes for each timeout, attach, late reply, reconnect, violation",
+        "soak-events",
+        "target/release/ipc-soak events",
+    ),
+    when(
+        core(
+            STABILITY,
+            "half of capacity for half an hour",
+            "soak",
+            "target/release/ipc-soak --duration 30m --rate 50% --faults none",
+        ),
+        &[("/faults", "none")],
+    ),
+    when(
+        core(
+            STABILITY,
+            "a storm of faults for half an hour",
+            "soak",
+            "target/release/ipc-soak --duration 30m --faults storm",
+        ),
+        &[("/faults", "storm")],
+    ),
+    core(
+        PERFORMANCE,
+        "beside other ways to do the same, through NATS",
+        "compare-nats",
+        "target/release/compare nats --rounds 5 --artifacts artifacts",
+    ),
+    core(
+        PERFORMANCE,
+        "beside other ways to do the same, without NATS",
+        "compare-local",
+        "target/release/compare local --rounds 5 --artifacts artifacts",
+    ),
+    core(
+        PERFORMANCE,
+        "instructions of the hot paths",
+        "instructions",
+        "readiness record instructions -- tools/profile.sh instructions --check",
+    ),
+    e2e(
+        "Router end to end",
+        "subjects and headers, 6 checks",
+        "subjects",
+        6,
+    ),
+    Line {
+        axis: Axis::System,
+        area: "Router end to end",
+        name: "the contract, as the gateway really keeps it",
+        kind: "contract",
+        when: &[],
+        wanted: Wanted::Whole,
+        staging: true,
+        command: "target/release/contract",
+    },
+    Line {
+        staging: false,
+        ..e2e("Router end to end", "service levels", "slo", 4)
+    },
+    e2e("error semantics", "errors, 6 checks", "errors", 6),
+    e2e(
+        "timeouts",
+        "timeouts and late replies, 7 checks",
+        "timeouts",
+        7,
+    ),
+    e2e("reconnect", "reconnect storm, 7 checks", "reconnect", 7),
+    e2e("backpressure", "backpressure, 7 checks", "backpressure", 7),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_area_has_a_line_and_every_line_an_area() {
+        for axis in Axis::ALL {
+            for area in axis.areas() {
+                let lines = PLAN.iter().filter(|line| line.axis == axis);
+                assert!(lines.clone().any(|line| line.area == *area), "{area}");
+            }
+        }
+        for line in PLAN {
+            assert!(line.axis.areas().contains(&line.area), "{}", line.name);
+        }
+        let percent: u32 = Axis::ALL.into_iter().map(Axis::percent).sum();
+        assert_eq!(percent, 100);
+    }
+
+    #[test]
+    fn the_33_checks_of_the_contract_are_all_asked_for() {
+        let checks = PLAN.iter().filter_map(|line| match line.wanted {
+            Wanted::Category(category, checks) if category != "slo" => Some(checks),
+            _ => None,
+        });
+        assert_eq!(checks.sum::<usize>(), 33);
+    }
+}

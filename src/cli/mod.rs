@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand, `args` for what can be typed, `exit` for what
 //! is returned. A subcommand's `run` does everything and returns the exit code; it prints its
-//! result on standard output and one line on standard error when it fails.
+//! result on standard output, and when it fails one line on standard error for each thing that is
+//! wrong.
 
 pub mod args;
 pub mod bench;

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Everything that must pass before a change lands. Needs the Rust toolchain, gcc, Python 3.11 and
-# bash; installs the two nats-server versions that the tests run against, valgrind, cargo-fuzz and
-# cargo-deny.
+# bash; installs the two nats-server versions that the tests run against, Prometheus, nats-py,
+# systemd's and valgrind's programs, cargo-fuzz and cargo-deny.
 #
-#   tools/check.sh           what must pass before a change lands, about 35 min
+#   tools/check.sh           what must pass before a change lands, about 50 min
 #   tools/check.sh --deep    the same with the long form of everything, about 3 h
 #
 # FUZZ_SECONDS is the time for each fuzz target: 60, or 1800 with --deep, unless set.
@@ -30,10 +30,23 @@ started=$SECONDS
 
 step() { printf '\n== [%d s] %s\n' "$((SECONDS - started))" "$*"; }
 
+# debian PROGRAM PACKAGE: installs the package when the program is missing.
+debian() {
+  command -v "$1" >/dev/null && return
+  apt-get install -y --no-install-recommends "$2" ||
+    { apt-get update && apt-get install -y --no-install-recommends "$2"; }
+}
+
 step "nats-server 2.9 and 2.14"
 servers=$(./tools/setup.sh --both)
 printf '%s\n' "$servers"
 eval "$(printf '%s\n' "$servers" | sed 's/^/export /')"
+
+step "what else the tests run"
+prometheus=$(./tools/setup.sh --promtool)
+eval "$(printf '%s\n' "$prometheus" | sed 's/^/export /')"
+./tools/setup.sh --python
+debian systemd-analyze systemd
 
 step "format"
 cargo fmt --all --check
@@ -69,10 +82,7 @@ step "the gateway under AddressSanitizer, with every kind of fault"
 NATS_SERVER="$NATS_SERVER_2_14" ./tools/proofs.sh asan-gateway
 
 step "instructions of the hot paths"
-if ! command -v valgrind >/dev/null; then
-  apt-get install -y --no-install-recommends valgrind ||
-    { apt-get update && apt-get install -y --no-install-recommends valgrind; }
-fi
+debian valgrind valgrind
 ./tools/profile.sh instructions --check
 
 step "the gateway under valgrind, with every kind of fault"

@@ -308,8 +308,8 @@ impl Sources {
                 .reloads()
                 .map(|(how, count)| ([("result", how.name())], count)),
         )?;
-        out.gauge(
-            "config_last_reload_success_timestamp_seconds",
+        out.moment(
+            "config_last_reload_success_timestamp",
             "When the configuration was last read and taken, in seconds since 1970",
             control.configured_at.get(),
         )?;

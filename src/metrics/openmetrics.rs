@@ -56,6 +56,15 @@ impl<'a> Out<'a> {
         metric.encode_gauge(&value)
     }
 
+    /// A gauge of a moment, in whole seconds since 1970.
+    pub(super) fn moment(&mut self, name: &'static str, help: &str, value: u64) -> fmt::Result {
+        let unit = Unit::Seconds;
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, Some(&unit), MetricType::Gauge)?;
+        metric.encode_gauge(&value)
+    }
+
     pub(super) fn info(
         &mut self,
         name: &'static str,

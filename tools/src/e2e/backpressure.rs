@@ -2,9 +2,8 @@
 
 use core::time::Duration;
 
-use ipc_tools::stage::{Failure, eventually, pause};
+use ipc_tools::stage::{Failure, Report, eventually, pause};
 
-use crate::report::Report;
 use crate::scene::{SOON, STATUS, Scene};
 use crate::timeouts::balance;
 

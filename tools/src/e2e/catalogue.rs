@@ -1,8 +1,7 @@
 //! The checks: what each is called, whether an external Router can show it, and what does it.
 
-use ipc_tools::stage::Failure;
+use ipc_tools::stage::{Failure, Report};
 
-use crate::report::Report;
 use crate::scene::Scene;
 use crate::{backpressure, errors, reconnect, slo, subjects, timeouts};
 

@@ -1,8 +1,7 @@
 //! Category 2: error semantics.
 
-use ipc_tools::stage::{Failure, Got};
+use ipc_tools::stage::{Failure, Got, Report, said};
 
-use crate::report::{Report, said};
 use crate::scene::{SOON, Scene};
 use crate::subjects::{answered, published};
 

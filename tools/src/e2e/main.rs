@@ -6,7 +6,6 @@
 //! | `run` | which checks, in what order, and the evidence |
 //! | `catalogue` | the checks by category and number |
 //! | `scene` | the processes, and the means to change them |
-//! | `report` | what one check has seen, and what must have been so |
 //! | `subjects`, `errors`, `timeouts`, `reconnect`, `backpressure` | the five categories |
 //! | `slo` | the service levels |
 
@@ -15,7 +14,6 @@ mod backpressure;
 mod catalogue;
 mod errors;
 mod reconnect;
-mod report;
 mod run;
 mod scene;
 mod slo;

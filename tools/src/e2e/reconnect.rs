@@ -4,9 +4,8 @@
 use core::time::Duration;
 use std::time::Instant;
 
-use ipc_tools::stage::{Failure, FlowReport, eventually, pause};
+use ipc_tools::stage::{Failure, FlowReport, Report, eventually, pause};
 
-use crate::report::Report;
 use crate::scene::{CONNECTIONS, SOON, Scene};
 use crate::timeouts::balance;
 

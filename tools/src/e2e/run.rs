@@ -4,12 +4,11 @@ use std::io::{self, Write as _};
 use std::time::Instant;
 
 use ipc_tools::artifact::{Artifact, Check, Programs, Verdict};
-use ipc_tools::stage::{Failure, While as _};
+use ipc_tools::stage::{Failure, Report, While as _};
 use serde_json::{Value, json};
 
 use crate::args::{Args, RouterKind};
 use crate::catalogue::{self, Item, Needs};
-use crate::report::Report;
 use crate::scene::{Scene, configuration};
 use crate::slo;
 

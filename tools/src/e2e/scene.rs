@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use ipc_tools::artifact::{Artifact, Programs};
 use ipc_tools::stage::{
     Ask, Client, Failure, Flow, FlowReport, Gateway, GatewayOptions, Got, Message, NatsServer,
-    Proxy, Resources, Router, Sampler, While as _, Wire, eventually, pause, scratch,
+    Proxy, Report, Resources, Router, Sampler, While as _, Wire, eventually, pause, scratch,
 };
 
 use crate::args::{Args, RouterKind};
-use crate::report::Report;
 
 /// Where decide requests go.
 pub(crate) const DECIDE: &str = "beamline.router.v1.decide";

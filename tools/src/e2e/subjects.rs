@@ -1,8 +1,7 @@
 //! Category 1: subjects and headers.
 
-use ipc_tools::stage::{Failure, Got, Message};
+use ipc_tools::stage::{Failure, Got, Message, Report, said};
 
-use crate::report::{Report, said};
 use crate::scene::{CONNECTIONS, DECIDE, INBOX, SOON, Scene};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";

@@ -2,9 +2,8 @@
 
 use core::time::Duration;
 
-use ipc_tools::stage::{Failure, FlowReport, eventually};
+use ipc_tools::stage::{Failure, FlowReport, Report, eventually};
 
-use crate::report::Report;
 use crate::scene::{SOON, Scene};
 
 /// What a machine that is busy may take longer than was allowed, in microseconds.

@@ -16,6 +16,7 @@
 //! | `orders` | what a client process is told, and what it says |
 //! | `serve_client` | what a client process does |
 //! | `flow` | many requests of one client process, each accounted for |
+//! | `report` | [`Report`]: what one check has seen, and what must have been so |
 //! | `wire` | [`Wire`]: records subject, headers and payload of what crosses the server |
 //! | `resources` | [`Sampler`]: memory, descriptors and threads over time |
 
@@ -25,6 +26,7 @@ mod flow;
 mod gateway;
 mod orders;
 mod process;
+mod report;
 mod resources;
 mod serve_client;
 mod servers;
@@ -35,6 +37,7 @@ pub use failure::{Failure, While, eventually, pause};
 pub use gateway::{Gateway, GatewayOptions};
 pub use orders::{Ask, Flow, FlowReport, Got, Latency, Order};
 pub use process::{Process, Speaks, end_all_on_signals, scratch};
+pub use report::{Report, said};
 pub use resources::{Resources, Sampler};
 pub use serve_client::serve_client;
 pub use servers::{NatsServer, Proxy, Router};

@@ -2,8 +2,10 @@
 
 use core::fmt::Display;
 
-use ipc_tools::artifact::{Check, Verdict};
-use ipc_tools::stage::{Ask, Failure, FlowReport, Got, Message};
+use super::failure::Failure;
+use super::orders::{Ask, FlowReport, Got};
+use super::wire::Message;
+use crate::artifact::{Check, Verdict};
 use serde_json::{Value, json};
 
 /// Entries of each list.
@@ -11,7 +13,7 @@ const KEPT: usize = 30;
 
 /// What one check has seen.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
+pub struct Report {
     sent: Vec<Value>,
     wire: Vec<Value>,
     got: Vec<Value>,
@@ -23,7 +25,7 @@ pub(crate) struct Report {
 
 impl Report {
     /// What must be so. All of it is in the evidence, whether it is so or not.
-    pub(crate) fn must(&mut self, is_so: bool, what: impl Display) {
+    pub fn must(&mut self, is_so: bool, what: impl Display) {
         let list = if is_so {
             &mut self.held
         } else {
@@ -35,12 +37,7 @@ impl Report {
     }
 
     /// Two things that must be equal.
-    pub(crate) fn equal<T: PartialEq + Display>(
-        &mut self,
-        what: impl Display,
-        found: &T,
-        expected: &T,
-    ) {
+    pub fn equal<T: PartialEq + Display>(&mut self, what: impl Display, found: &T, expected: &T) {
         if found == expected {
             self.must(true, format_args!("{what} is {found}"));
         } else {
@@ -49,33 +46,33 @@ impl Report {
     }
 
     /// A request that was sent.
-    pub(crate) fn sent(&mut self, ask: &Ask) {
+    pub fn sent(&mut self, ask: &Ask) {
         self.keep(|own| &mut own.sent, ask.shown());
     }
 
     /// A completion.
-    pub(crate) fn got(&mut self, got: &Got) {
+    pub fn got(&mut self, got: &Got) {
         self.keep(|own| &mut own.got, got.shown());
     }
 
     /// Many requests and completions.
-    pub(crate) fn flow(&mut self, flow: &FlowReport) {
+    pub fn flow(&mut self, flow: &FlowReport) {
         let shown = serde_json::to_value(flow).unwrap_or(Value::Null);
         self.keep(|own| &mut own.got, shown);
     }
 
     /// A message on the wire.
-    pub(crate) fn captured(&mut self, message: &Message) {
+    pub fn captured(&mut self, message: &Message) {
         self.keep(|own| &mut own.wire, message.shown());
     }
 
     /// A number or a text that belongs to the evidence.
-    pub(crate) fn figure(&mut self, name: &str, value: impl Into<Value>) {
+    pub fn figure(&mut self, name: &str, value: impl Into<Value>) {
         self.figures.insert(name.to_owned(), value.into());
     }
 
     /// Every request of a flow completed exactly once, with its own answer.
-    pub(crate) fn whole(&mut self, flow: &FlowReport) {
+    pub fn whole(&mut self, flow: &FlowReport) {
         self.flow(flow);
         self.must(
             flow.is_whole(),
@@ -93,7 +90,7 @@ impl Report {
     }
 
     /// A completion has this code and status.
-    pub(crate) fn answer(&mut self, what: &str, got: &Got, code: &str, status: u16) {
+    pub fn answer(&mut self, what: &str, got: &Got, code: &str, status: u16) {
         let found = format!("{} {}", got.code, got.status);
         self.equal(what, &found, &format!("{code} {status}"));
     }
@@ -108,7 +105,8 @@ impl Report {
     }
 
     /// The check, given how it ended. One that has looked at nothing has failed.
-    pub(crate) fn check(
+    #[must_use]
+    pub fn check(
         mut self,
         (id, category, name): (&str, &str, &str),
         ended: Result<(), Failure>,
@@ -129,8 +127,9 @@ impl Report {
     }
 }
 
-/// The text at a JSON pointer.
-pub(crate) fn said<'a>(body: &'a Value, pointer: &str) -> &'a str {
+/// The text at a JSON pointer; `absent` when there is none.
+#[must_use]
+pub fn said<'a>(body: &'a Value, pointer: &str) -> &'a str {
     let found = body.pointer(pointer).and_then(Value::as_str);
     found.unwrap_or("absent")
 }

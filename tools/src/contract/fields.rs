@@ -1,0 +1,154 @@
+//! Rules of the fields, and limits at one less, exactly and one more.
+
+use ipc_ringbuf::decide::{Decide, DecideError, DecideRequest, Task};
+use ipc_tools::stage::{Ask, Failure, Report, said};
+use serde_json::{Value, json};
+
+use crate::bench::Bench;
+use crate::document::{Contract, Limit};
+
+pub(crate) fn check(bench: &mut Bench, contract: &Contract) -> Result<(), Failure> {
+    for field in &contract.fields {
+        let id = format!("fields{}", field.pointer.replace('/', "."));
+        bench.check(
+            &id,
+            "what is valid is taken, what is not is refused",
+            |bench, report| {
+                bench.router(&[])?;
+                let ask = Ask::decide(contract.decide.minimal_request.to_string());
+                let got = bench.call(report, ask)?;
+                report.answer("the minimal request", &got, "OK", 200);
+                for value in &field.valid {
+                    let body = changed(contract, &field.pointer, Some(value));
+                    let got = bench.call(report, Ask::decide(body.to_string()))?;
+                    report.answer(&format!("{} = {value}", field.pointer), &got, "OK", 200);
+                }
+                for invalid in &field.invalid {
+                    let body = changed(contract, &field.pointer, invalid.value.as_ref());
+                    refused(bench, report, &body, &invalid.reason)?;
+                }
+                Ok(())
+            },
+        )?;
+    }
+    for limit in &contract.limits {
+        let id = format!("limits{}", limit.pointer.replace('/', "."));
+        bench.check(&id, "at limit-1, limit and limit+1", |bench, report| {
+            bench.router(&[])?;
+            at_limit(bench, report, contract, limit)
+        })?;
+    }
+    Ok(())
+}
+
+/// The minimal request with another value at a pointer, or with none.
+fn changed(contract: &Contract, pointer: &str, value: Option<&Value>) -> Value {
+    let mut body = contract.decide.minimal_request.clone();
+    let (parent, name) = pointer.rsplit_once('/').unwrap_or_default();
+    if let Some(parent) = body.pointer_mut(parent).and_then(Value::as_object_mut) {
+        match value {
+            Some(value) => parent.insert(name.to_owned(), value.clone()),
+            None => parent.remove(name),
+        };
+    }
+    body
+}
+
+/// Sends what the Router must refuse for this reason.
+fn refused(
+    bench: &mut Bench,
+    report: &mut Report,
+    body: &Value,
+    reason: &str,
+) -> Result<(), Failure> {
+    let got = bench.call(report, Ask::decide(body.to_string()))?;
+    report.answer(reason, &got, "ROUTER_INVALID_REQUEST", 400);
+    let answer = got.json();
+    let message = said(&answer, "/error/message").to_owned();
+    report.must(
+        message.ends_with(&format!(": {reason}")),
+        format_args!("the Router says {message:?}"),
+    );
+    Ok(())
+}
+
+/// A value of this size for the field of a limit, and the same request by the library's builder.
+fn sized(limit: &Limit, size: usize) -> (Value, Result<Decide, DecideError>) {
+    let text = "k".repeat(size);
+    let task = || Task::new("chat").payload(json!({"text": "hello"}));
+    let request = |id: &str| DecideRequest::new("acme", id, task());
+    match limit.pointer.as_str() {
+        "/idempotency_key" => {
+            let request = request("r-1").idempotency_key(&text);
+            (json!(text), request.build())
+        }
+        "/tenant_id" => (
+            json!(text),
+            DecideRequest::new(&text, "r-1", task()).build(),
+        ),
+        "/task/payload" => {
+            // `{"a":"..."}` is 8 bytes and the text.
+            let payload = json!({"a": "k".repeat(size.saturating_sub(8))});
+            let task = Task::new("chat").payload(payload.clone());
+            (payload, DecideRequest::new("acme", "r-1", task).build())
+        }
+        _ => (json!(text), request(&text).build()),
+    }
+}
+
+fn at_limit(
+    bench: &mut Bench,
+    report: &mut Report,
+    contract: &Contract,
+    limit: &Limit,
+) -> Result<(), Failure> {
+    let bound = limit.max.or(limit.min).unwrap_or(0);
+    for size in [bound - 1, bound, bound + 1] {
+        let fits =
+            limit.max.is_none_or(|max| size <= max) && limit.min.is_none_or(|min| size >= min);
+        let (value, built) = sized(limit, size);
+        let body = changed(contract, &limit.pointer, Some(&value));
+        let what = format!("{} of {size} bytes", limit.pointer);
+        // What no one enforces is handed on whatever its size.
+        if fits || !limit.enforced {
+            let got = bench.call(report, Ask::decide(body.to_string()))?;
+            report.answer(&what, &got, "OK", 200);
+            let sent = bench.published(report, &contract.decide.subject)?;
+            let crossed: Value = serde_json::from_slice(&sent.payload).unwrap_or_default();
+            report.must(
+                crossed.pointer(&limit.pointer) == Some(&value),
+                format_args!("{what} crosses unchanged"),
+            );
+            // The typed builder agrees, and what it builds is taken.
+            match built {
+                Ok(decide) => {
+                    let mut ask = Ask::decide(decide.payload());
+                    for (name, value) in decide.headers() {
+                        ask = ask.header(name, value);
+                    }
+                    let got = bench.call(report, ask)?;
+                    report.answer(&format!("{what}, as the builder makes it"), &got, "OK", 200);
+                }
+                Err(error) => {
+                    report.must(false, format_args!("the builder refuses {what}: {error}"));
+                }
+            }
+        } else {
+            refused(
+                bench,
+                report,
+                &body,
+                limit.reason.as_deref().unwrap_or_default(),
+            )?;
+            let shown = match &built {
+                Ok(_) => "takes it".to_owned(),
+                Err(error) => format!("says {error}"),
+            };
+            let same = built
+                .as_ref()
+                .is_err_and(|e| e.code().name() == "ROUTER_INVALID_REQUEST");
+            report.must(same, format_args!("{what}: the builder {shown}"));
+        }
+    }
+    Ok(())
+}

@@ -24,7 +24,7 @@ fn table(heading: &str) -> Vec<Vec<String>> {
     table_of(PAGE, heading)
 }
 
-fn table_of(page: &str, heading: &str) -> Vec<Vec<String>> {
+pub(crate) fn table_of(page: &str, heading: &str) -> Vec<Vec<String>> {
     let mut lines = page.lines().skip_while(|line| {
         line.trim_start_matches('#').trim() != heading || !line.starts_with('#')
     });

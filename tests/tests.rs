@@ -3,6 +3,7 @@
 //! | module | what goes there |
 //! |---|---|
 //! | `support` | guards for the processes, each ended with its guard |
+//! | `runbook` | `docs/OPERATIONS.md`: every code and reason is there, with what to do |
 //! | `serve` | `ipc-gateway serve` and `call`: attach, call, be refused |
 //! | `load` | many requests of several client processes |
 //! | `jetstream` | streams that capture a subject; publish and stream routes |
@@ -46,6 +47,7 @@ mod metrics;
 mod operations;
 mod protocol;
 mod reload;
+mod runbook;
 mod serve;
 mod support;
 mod upgrade;

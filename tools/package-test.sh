@@ -1,0 +1,146 @@
+#!/usr/bin/env bash
+# Installs the Debian package, starts the gateway as its unit does, asks it, upgrades, removes and
+# purges it, and shows that nothing is left behind. All of it in a throw-away root: this machine's
+# files below an overlay in memory, in namespaces of mounts, processes, hosts' names and the network.
+# Nothing outside is changed.
+#
+#   tools/package-test.sh [FILE.deb]    without FILE what tools/package.sh has built
+#
+# Needs: root, unshare, overlayfs, dpkg, adduser, deb-systemd-helper (init-system-helpers).
+set -euo pipefail
+
+say() { printf 'package-test: %s\n' "$*"; }
+die() {
+  say "$*" >&2
+  exit 1
+}
+
+# Everything but what dpkg and its triggers keep about all packages.
+readonly LEDGERS='^/(var/lib/(dpkg|systemd/deb-systemd)|var/log|var/cache/(man|ldconfig|debconf)|tmp)(/|$)|^/etc/(passwd|group|shadow|gshadow|subuid|subgid)-?$|^/etc/\.pwd\.lock$'
+
+outside() {
+  [[ $(id -u) -eq 0 ]] || die "this needs root: it mounts an overlay"
+  local deb=${1:-}
+  if [[ -z $deb ]]; then
+    deb=$(ls "$(dirname "$0")"/../target/package/ipc-gateway_*.deb 2>/dev/null) ||
+      die "no package: run tools/package.sh"
+  fi
+  deb=$(realpath -- "$deb")
+  [[ -f $deb ]] || die "no file $deb"
+  exec unshare --mount --pid --uts --net --ipc --fork --kill-child \
+    bash "$(realpath -- "$0")" --prepare "$deb"
+}
+
+# Mounts the throw-away root and goes on in it.
+prepare() {
+  local deb=$1 root
+  mount --make-rprivate /
+  mount -t tmpfs -o size=1g tmpfs /mnt
+  mkdir /mnt/upper /mnt/work /mnt/root
+  root=/mnt/root
+  mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work "$root"
+  mount -t proc proc "$root/proc"
+  mount -t sysfs -o ro sysfs "$root/sys" 2>/dev/null || true
+  mount --rbind /dev "$root/dev"
+  mount -t tmpfs tmpfs "$root/run"
+  mount -t tmpfs tmpfs "$root/tmp"
+  cp -- "$deb" "$root/tmp/ipc-gateway.deb"
+  cp -- "$0" "$root/tmp/package-test.sh"
+  exec chroot "$root" bash /tmp/package-test.sh --inside
+}
+
+users() { cut -d: -f1 /etc/passwd /etc/group | sort; }
+files() { find / -xdev -print 2>/dev/null | grep -Ev "$LEDGERS" | sort; }
+
+# until_true WHAT COMMAND...
+until_true() {
+  local what=$1 end=$((SECONDS + 30))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < end)) || die "not in time: $what"
+    read -r -t 0.1 <>/dev/fd/3 || true
+  done
+}
+
+# Starts the gateway as the unit does, as the unit's user, and has it answer.
+serve_once() {
+  local unit=/usr/lib/systemd/system/ipc-gateway.service command user pid reply
+  [[ -f $unit ]] || unit=/lib/systemd/system/ipc-gateway.service
+  command=$(sed -n 's/^ExecStart=//p' "$unit")
+  user=$(sed -n 's/^User=//p' "$unit")
+  [[ $command == /usr/bin/ipc-gateway* && $user == ipc-gateway ]] || die "the unit says '$command'"
+  # What RuntimeDirectory= does.
+  install -d -o "$user" -g "$user" -m 0755 /run/ipc-gateway
+  # shellcheck disable=SC2086 # a command with its arguments
+  setpriv --reuid "$user" --regid "$user" --init-groups --no-new-privs $command 3>&- \
+    >/tmp/gateway.log 2>&1 &
+  pid=$!
+  until_true "the gateway is ready: $(tail -n 3 /tmp/gateway.log)" ipc-gateway health
+  [[ $(ipc-gateway health) == ready* ]] || die "health says $(ipc-gateway health)"
+  reply=$(IPC_GATEWAY_SERVER_UID=$(id -u "$user") ipc-gateway call hello)
+  [[ $reply == *'"code":"OK"'* ]] || die "the gateway answers $reply"
+  kill -TERM "$pid"
+  wait "$pid" || die "the gateway ended with $?: $(cat /tmp/gateway.log)"
+  rmdir /run/ipc-gateway 2>/dev/null || rm -rf /run/ipc-gateway
+}
+
+inside() {
+  local config=/etc/ipc-gateway/config.toml before_files before_users left
+  export DEBIAN_FRONTEND=noninteractive
+  # Something to wait on that never comes.
+  mkfifo /tmp/never
+  exec 3<>/tmp/never
+  # No service manager runs here; were there one, it would not start anything.
+  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+  chmod 755 /usr/sbin/policy-rc.d
+  before_files=$(files)
+  before_users=$(users)
+
+  say "install"
+  dpkg --install /tmp/ipc-gateway.deb >/tmp/dpkg.log 2>&1 || die "$(cat /tmp/dpkg.log)"
+  [[ $(stat -c '%U:%G %a' "$config") == "root:ipc-gateway 640" ]] ||
+    die "$config is $(stat -c '%U:%G %a' "$config")"
+  [[ $(getent passwd ipc-gateway) == *:/nonexistent:*nologin ]] || die "no user ipc-gateway"
+  [[ -L /etc/systemd/system/sockets.target.wants/ipc-gateway.socket ]] ||
+    die "the socket is not enabled"
+  ipc-gateway --version
+  ipc-gateway check-config --config "$config" >/dev/null
+  [[ ! -x $(command -v systemd-analyze) ]] ||
+    systemd-analyze verify --man=no ipc-gateway.service ipc-gateway.socket
+  if ipc-gateway completions bash >/dev/null 2>&1; then
+    [[ -s /usr/share/bash-completion/completions/ipc-gateway ]] || die "no completions for bash"
+    [[ -s /usr/share/man/man1/ipc-gateway.1.gz ]] || die "no man page"
+  fi
+  [[ -s /usr/share/doc/ipc-gateway/copyright ]] || die "no copyright"
+
+  say "start, ask, stop"
+  sed -i 's/^#upstream = .*/upstream = "loopback"/' "$config"
+  serve_once
+
+  say "install again, as an upgrade does: the changed configuration stays"
+  dpkg --install /tmp/ipc-gateway.deb >/tmp/dpkg.log 2>&1 </dev/null || die "$(cat /tmp/dpkg.log)"
+  grep -q '^upstream = "loopback"' "$config" || die "the upgrade has replaced the configuration"
+  [[ $(stat -c '%U:%G %a' "$config") == "root:ipc-gateway 640" ]] || die "its mode has changed"
+  serve_once
+
+  say "remove: the configuration stays"
+  dpkg --remove ipc-gateway >/tmp/dpkg.log 2>&1 || die "$(cat /tmp/dpkg.log)"
+  [[ -f $config && ! -e /usr/bin/ipc-gateway ]] || die "removed too much, or too little"
+
+  say "purge: nothing stays"
+  dpkg --purge ipc-gateway >/tmp/dpkg.log 2>&1 || die "$(cat /tmp/dpkg.log)"
+  left=$(comm -13 <(printf '%s\n' "$before_files") <(files))
+  [[ -z $left ]] || die "left behind: $left"
+  left=$(comm -3 <(printf '%s\n' "$before_users") <(users))
+  [[ -z $left ]] || die "users or groups left behind: $left"
+  [[ -z $(find /etc/systemd /var/lib/systemd/deb-systemd-helper-* -name 'ipc-gateway*' 2>/dev/null) ]] ||
+    die "units left behind"
+  say "the package installs, serves and goes without a trace"
+}
+
+case "${1:-}" in
+  --prepare) prepare "$2" ;;
+  --inside) inside ;;
+  --help | -h | -*) sed -n '2,9s/^# \{0,1\}//p' "$0" ;;
+  *) outside "$@" ;;
+esac

@@ -239,11 +239,11 @@ fn recovery(found: &Measured) -> Check {
     let spans = found.series.spans.iter();
     let first = spans.map(|span| span.from).min();
     let (before, asked) = success(first.unwrap_or(0));
+    let shows_nothing = done < 10_000 || found.faults.is_empty() || asked < 1000;
+    let is_too_slow = part < SUCCESS && before < SUCCESS;
     let verdict = if !found.festers.is_empty() {
         Verdict::Fail
-    } else if done < 10_000 || found.faults.is_empty() || asked < 1000 {
-        Verdict::Inconclusive
-    } else if part < SUCCESS && before < SUCCESS {
+    } else if shows_nothing || is_too_slow {
         Verdict::Inconclusive
     } else {
         Verdict::of(part >= SUCCESS)

@@ -23,6 +23,7 @@ const LABELS: &[&str] = &[
     "outcome",
     "reason",
     "resource",
+    "result",
     "route",
     "understood",
     "version",

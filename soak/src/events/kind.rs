@@ -248,6 +248,11 @@ impl Maker {
             for part in &self.hostile {
                 part.signal("-STOP")?;
             }
+            // One that has connected may be in a session only a moment later.
+            let (_, none) = sum()?;
+            if none == 0 {
+                interrupt.pause(LOOK)?;
+            }
             let (now, sessions) = sum()?;
             if sessions == 0 || begun.elapsed() > PATIENCE {
                 return Ok(now - before);

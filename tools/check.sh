@@ -3,7 +3,7 @@
 # bash; installs the two nats-server versions that the tests run against, Prometheus, nats-py,
 # systemd's and valgrind's programs, cargo-fuzz and cargo-deny.
 #
-#   tools/check.sh           what must pass before a change lands, about 50 min
+#   tools/check.sh           what must pass before a change lands, about an hour
 #   tools/check.sh --deep    the same with the long form of everything, about 3 h
 #
 # FUZZ_SECONDS is the time for each fuzz target: 60, or 1800 with --deep, unless set.
@@ -45,6 +45,8 @@ eval "$(printf '%s\n' "$servers" | sed 's/^/export /')"
 step "what else the tests run"
 prometheus=$(./tools/setup.sh --promtool)
 eval "$(printf '%s\n' "$prometheus" | sed 's/^/export /')"
+python3 -c 'import ensurepip, venv' 2>/dev/null || apt-get install -y python3-venv ||
+  { apt-get update && apt-get install -y python3-venv; }
 ./tools/setup.sh --python
 debian systemd-analyze systemd
 

@@ -60,6 +60,9 @@ pub fn run(
     level: LogLevel,
     serving: impl FnOnce(&Path),
 ) -> Result<Ended, GatewayError> {
+    // A socket that is passed takes the place of the one that is configured, which does not change
+    // the configuration.
+    let read = config.clone();
     let (listener, admin, heir) = Inherited::take()?.listen(&mut config.control)?;
     let control = &config.control;
     raise_descriptors(control.max_sessions);
@@ -73,7 +76,7 @@ pub fn run(
     }
     let routes: Arc<[Route]> = config.routes.as_slice().into();
     let news = News::from(Arc::clone(&routes));
-    let mut reloader = Reloader::new(flags, config.clone(), news.clone(), level);
+    let mut reloader = Reloader::new(flags, read, news.clone(), level);
     // There may be more routes later.
     let admissions = Arc::new(Admissions::new(MAX_ROUTE_NUMBERS));
     let bell = Bell::new()?;

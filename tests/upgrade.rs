@@ -10,7 +10,7 @@ use ipc_ringbuf::{CallError, ClientBuilder, Code, OwnedCompletion, Reattach, Req
 use nix::sys::socket::SockType;
 
 use crate::support::activation::{Manager, listen_at};
-use crate::support::admin::get;
+use crate::support::admin::{get, reload};
 use crate::support::gateway::{attach, until_connected};
 use crate::support::history::Histories;
 use crate::support::router::Router;
@@ -51,6 +51,33 @@ fn sockets_of_the_service_manager_are_served_and_left_alone() {
     });
     manager.succeed(&mut gateway, LOOPBACK);
     waiting.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_gateway_on_sockets_that_were_passed_reads_its_configuration_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut manager = Manager::listen(dir.path());
+    let admin = listen_at(&dir.path().join("admin.sock"), SockType::Stream);
+    manager.passed.push(("admin".to_owned(), admin));
+    let file = dir.path().join("config.toml");
+    // The sockets that are passed take the place of those that are configured.
+    let elsewhere = dir.path().join("elsewhere.sock");
+    std::fs::write(&file, "upstream = \"loopback\"\n").unwrap();
+    let arguments = [
+        "--config",
+        file.to_str().unwrap(),
+        "--admin",
+        elsewhere.to_str().unwrap(),
+    ];
+    let gateway = manager.start(dir, &arguments);
+    assert_eq!(reload(&gateway).1["result"], "unchanged");
+    std::fs::write(&file, "upstream = \"loopback\"\nlog.filter = \"debug\"\n").unwrap();
+    let (status, answer) = reload(&gateway);
+    assert_eq!(
+        (status, &answer["result"]),
+        (200, &"changed".into()),
+        "{answer}"
+    );
 }
 
 #[test]

@@ -22,7 +22,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
-use super::handover::upgrade_signal;
 use super::manager::Manager;
 use super::reloading::Reloads;
 use super::room::Room;
@@ -49,14 +48,11 @@ enum Asked {
 
 impl Signals {
     pub(super) fn new() -> io::Result<Self> {
-        let signals = Self {
+        Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             upgrade: signal(SignalKind::user_defined2())?,
-        };
-        // Held back by a gateway that was followed by this one.
-        upgrade_signal().thread_unblock()?;
-        Ok(signals)
+        })
     }
 
     async fn come(&mut self) -> Asked {

@@ -136,8 +136,8 @@ impl HandOver {
         for fd in self.fds.iter().chain([&state]) {
             fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
         }
-        // One that comes before the successor listens would end it. It waits until then.
-        upgrade_signal().thread_block()?;
+        // One that comes before the successor heeds it would end it. It waits until then.
+        held_signals().thread_block()?;
         let mut command = Command::new(program);
         command.args(env::args_os().skip(1));
         let value = format!("{}:{}", std::process::id(), state.as_raw_fd());
@@ -221,10 +221,12 @@ impl Heritage {
     }
 }
 
-/// The signal that asks for a hand-over.
-pub(super) fn upgrade_signal() -> SigSet {
+/// The signals that ask for something other than the end, and that end a process that does not heed
+/// them yet: those for a hand-over and for a reload.
+pub(super) fn held_signals() -> SigSet {
     let mut set = SigSet::empty();
     set.add(Signal::SIGUSR2);
+    set.add(Signal::SIGHUP);
     set
 }
 

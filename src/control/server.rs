@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::admin::AdminListener;
 use super::end::{End, Signals, Way};
 use super::greet::accept;
-use super::handover::HandOver;
+use super::handover::{HandOver, held_signals};
 use super::inherited::Heir;
 use super::listener::Listener;
 use super::manager::Manager;
@@ -129,6 +129,8 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let sending = spawn_local(resend(Rc::clone(&room)));
     let (asking, asked) = door();
     let mut reloads = Reloads::new(reader, asked, Rc::clone(&manager))?;
+    // Held back by a gateway that was followed by this one, until somebody heeds them.
+    held_signals().thread_unblock()?;
     let answering = spawn_local(Rc::clone(&admin).serve(report, asking));
     serving();
     manager.tell(&NotifyState::Ready);

@@ -4,9 +4,12 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use ipc_ringbuf::{Client, ClientBuilder, Code, EndReason, Outcome, Request, sys};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::RESTARTS;
@@ -83,6 +86,29 @@ fn a_session_outlives_its_gateway() {
         assert_eq!(status.code(), Some(0), "{said}");
         assert!(!dir.exists(), "the last one removes the socket's file");
     }
+}
+
+#[test]
+fn a_reload_that_is_asked_for_during_the_hand_over_ends_nobody() {
+    let gateway = start_configured("", LOOPBACK);
+    let mut client = attach(&gateway);
+    let before = sessions(&gateway);
+    let pid = Pid::from_raw(gateway.pid().try_into().unwrap());
+    let is_over = AtomicBool::new(false);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) && begun.elapsed() < 2 * SOON {
+                kill(pid, Signal::SIGHUP).unwrap();
+            }
+        });
+        for _ in 0..5 {
+            hand_over(&gateway);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(sessions(&gateway), before);
+    ask(&mut client, "after");
 }
 
 #[test]

@@ -54,9 +54,7 @@ impl Manager {
             Err(_) => {}
         }
     }
-}
 
-impl Manager {
     /// Whether it keeps descriptors for the next gateway: systemd says so from version 254 on, the
     /// unit can say so before.
     pub(super) fn has_store() -> bool {

@@ -63,6 +63,16 @@ impl Entry {
         matches!(self.state, State::Waiting | State::Resting)
     }
 
+    /// Whether the request that this token names is here and not completed.
+    fn check(&self, token: Token) -> Result<(), Unmatched> {
+        match self.state {
+            State::Empty => Err(Unmatched::Forged),
+            _ if self.generation != token.generation() => Err(self.other(token.generation())),
+            State::Completed => Err(Unmatched::Duplicate),
+            State::Waiting | State::Resting => Ok(()),
+        }
+    }
+
     /// What a token of this place with another generation is: late if it was given out before.
     const fn other(&self, generation: u32) -> Unmatched {
         let age = self.generation.wrapping_sub(generation);
@@ -144,8 +154,9 @@ impl Outstanding {
 
     /// Completes a request. Only the first call for a token succeeds.
     pub(super) fn finish(&mut self, token: Token) -> Result<(), Unmatched> {
-        self.find(token)?;
-        self.set(token, State::Completed);
+        let entry = self.entry_mut(token).ok_or(Unmatched::Forged)?;
+        entry.check(token)?;
+        entry.state = State::Completed;
         Ok(())
     }
 
@@ -195,23 +206,21 @@ impl Outstanding {
             .get(usize::from(token.worker()))
             .and_then(|table| table.get(place))
             .ok_or(Unmatched::Forged)?;
-        match entry.state {
-            State::Empty => Err(Unmatched::Forged),
-            _ if entry.generation != token.generation() => Err(entry.other(token.generation())),
-            State::Completed => Err(Unmatched::Duplicate),
-            State::Waiting | State::Resting => Ok(entry),
-        }
+        entry.check(token)?;
+        Ok(entry)
     }
 
     fn set(&mut self, token: Token, state: State) {
-        let entry = usize::try_from(token.place()).ok().and_then(|place| {
-            self.workers
-                .get_mut(usize::from(token.worker()))?
-                .get_mut(place)
-        });
+        let entry = self.entry_mut(token);
         if let Some(entry) = entry.filter(|entry| entry.generation == token.generation()) {
             entry.state = state;
         }
+    }
+
+    fn entry_mut(&mut self, token: Token) -> Option<&mut Entry> {
+        let place = usize::try_from(token.place()).ok()?;
+        let table = self.workers.get_mut(usize::from(token.worker()))?;
+        table.get_mut(place)
     }
 
     fn tokens(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Token> {

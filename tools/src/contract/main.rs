@@ -20,9 +20,9 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use ipc_tools::artifact::{Artifact, DEFAULT_ROOT, Programs, Verdict};
-use ipc_tools::stage::{Failure, Report, While as _, end_all_on_signals, serve_client};
+use ipc_tools::stage::{Failure, Hidden, Report, While as _, end_all_on_signals};
 
 use crate::bench::Bench;
 use crate::document::Contract;
@@ -53,28 +53,10 @@ struct Args {
     artifacts: PathBuf,
 }
 
-#[derive(Clone, Debug, Subcommand)]
-enum Hidden {
-    /// A client process
-    #[command(hide = true)]
-    Client {
-        #[arg(long)]
-        socket: PathBuf,
-        #[arg(long)]
-        name: String,
-        #[arg(long)]
-        entries: u32,
-    },
-}
-
 fn main() -> ExitCode {
     let args = Args::parse();
     let result = match &args.hidden {
-        Some(Hidden::Client {
-            socket,
-            name,
-            entries,
-        }) => serve_client(socket, name, *entries).map(|()| Verdict::Pass),
+        Some(hidden) => hidden.run().map(|()| Verdict::Pass),
         None => end_all_on_signals().and_then(|()| run(&args)),
     };
     match result {

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, ValueEnum};
+use ipc_tools::stage::Hidden;
 
 /// Runs the 33 checks of the Router contract, and the service levels, against real processes.
 ///
@@ -60,20 +61,6 @@ pub(crate) struct Args {
     /// Seconds for which they are measured
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) slo_seconds: u64,
-}
-
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum Hidden {
-    /// A client process
-    #[command(hide = true)]
-    Client {
-        #[arg(long)]
-        socket: PathBuf,
-        #[arg(long)]
-        name: String,
-        #[arg(long)]
-        entries: u32,
-    },
 }
 
 /// Who answers.

@@ -25,9 +25,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 use ipc_tools::artifact::Verdict;
-use ipc_tools::stage::{Failure, end_all_on_signals, serve_client};
+use ipc_tools::stage::{Failure, end_all_on_signals};
 
-use crate::args::{Args, Hidden};
+use crate::args::Args;
 use crate::catalogue::{Item, LEVELS};
 
 /// A program or a server is missing.
@@ -35,13 +35,8 @@ const MISSING: u8 = 69;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if let Some(Hidden::Client {
-        socket,
-        name,
-        entries,
-    }) = &args.hidden
-    {
-        return end(serve_client(socket, name, *entries).map(|()| ExitCode::SUCCESS));
+    if let Some(hidden) = &args.hidden {
+        return end(hidden.run().map(|()| ExitCode::SUCCESS));
     }
     let (chosen, levels) = choose(&args);
     if args.list {

@@ -14,7 +14,7 @@ use super::process::{Process, Speaks};
 const SOON: Duration = Duration::from_secs(30);
 
 /// A process that uses the client library: this program once more, with the hidden subcommand
-/// `client`, which must call [`serve_client`](fn@super::serve_client).
+/// `client` of [`Hidden`](super::Hidden).
 #[derive(Debug)]
 pub struct Client(Process);
 

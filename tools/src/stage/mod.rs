@@ -14,7 +14,7 @@
 //! | `gateway` | [`Gateway`], its configuration and its counters |
 //! | `client` | [`Client`]: a process that uses the client library, as its starter sees it |
 //! | `orders` | what a client process is told, and what it says |
-//! | `serve_client` | what a client process does |
+//! | `serve_client` | what a client process does, and [`Hidden`]: the subcommand that starts it |
 //! | `flow` | many requests of one client process, each accounted for |
 //! | `report` | [`Report`]: what one check has seen, and what must have been so |
 //! | `wire` | [`Wire`]: records subject, headers and payload of what crosses the server |
@@ -39,6 +39,6 @@ pub use orders::{Ask, Flow, FlowReport, Got, Latency, Order};
 pub use process::{Process, Speaks, end_all_on_signals, scratch};
 pub use report::{Report, said};
 pub use resources::{Resources, Sampler};
-pub use serve_client::serve_client;
+pub use serve_client::{ClientArgs, Hidden};
 pub use servers::{NatsServer, Proxy, Router};
 pub use wire::{Message, Wire};

@@ -2,10 +2,11 @@
 
 use core::time::Duration;
 use std::io::{self, BufRead as _, Write as _};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
+use clap::{Args, Subcommand};
 use ipc_ringbuf::{Client, ClientBuilder, Completion, Request};
 use serde::Serialize;
 
@@ -16,14 +17,51 @@ use super::orders::{Ask, Got, Order};
 /// Bytes of headers and payload: more than any check sends, and 1,024 entries of them fit a quota.
 const MESSAGE_BYTES: u32 = 32 * 1024;
 
+/// What a program that starts a [`Client`](super::Client) understands besides: the subcommand
+/// `client`, which its help does not show.
+#[derive(Clone, Debug, Subcommand)]
+#[non_exhaustive]
+pub enum Hidden {
+    /// A client process
+    #[command(hide = true)]
+    Client(ClientArgs),
+}
+
+impl Hidden {
+    /// Does what this process was started for.
+    ///
+    /// # Errors
+    /// As [`serve_client`].
+    pub fn run(&self) -> Result<(), Failure> {
+        match self {
+            Self::Client(args) => serve_client(args),
+        }
+    }
+}
+
+/// Who a client process is.
+#[derive(Clone, Debug, Args)]
+#[non_exhaustive]
+pub struct ClientArgs {
+    /// The gateway's socket
+    #[arg(long)]
+    pub socket: PathBuf,
+    /// What it calls itself
+    #[arg(long)]
+    pub name: String,
+    /// Entries of its rings
+    #[arg(long)]
+    pub entries: u32,
+}
+
 /// Attaches, says `attached`, and follows orders until its input ends.
 ///
 /// # Errors
 /// It cannot attach, or an order is not one.
-pub fn serve_client(socket: &Path, name: &str, entries: u32) -> Result<(), Failure> {
-    let builder = ClientBuilder::new().socket(socket).name(name);
+fn serve_client(args: &ClientArgs) -> Result<(), Failure> {
+    let builder = ClientBuilder::new().socket(&args.socket).name(&args.name);
     let mut client = builder
-        .entries(entries)
+        .entries(args.entries)
         .message_size(MESSAGE_BYTES)
         .connect()
         .or_say("cannot attach to the gateway")?;

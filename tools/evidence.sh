@@ -2,10 +2,10 @@
 # All the evidence for the readiness report, in order, and then the report. Every run leaves a
 # directory below artifacts/; one that fails is evidence too, so the rest goes on.
 #
-#   tools/evidence.sh            everything, about 3 h on 2 cores
-#   tools/evidence.sh --short    the end-to-end checks whole, the soaks and comparisons short: about
-#                                10 min besides the build. Short runs are inconclusive where a
-#                                verdict needs time.
+#   tools/evidence.sh            everything: the soaks alone take an hour
+#   tools/evidence.sh --short    the end-to-end checks whole, a soak of 2 minutes, few events, one
+#                                round of each comparison. Short runs are inconclusive where a verdict
+#                                needs time.
 #
 # Needs what tools/check.sh needs. Exit codes: 0 no run failed, 1 one did, 2 usage.
 set -euo pipefail

@@ -28,10 +28,11 @@ pub enum Hidden {
 }
 
 impl Hidden {
-    /// Does what this process was started for.
+    /// Does what this process was started for: attaches, says `attached`, and follows orders until
+    /// its input ends.
     ///
     /// # Errors
-    /// As [`serve_client`].
+    /// It cannot attach, or an order is not one.
     pub fn run(&self) -> Result<(), Failure> {
         match self {
             Self::Client(args) => serve_client(args),
@@ -54,10 +55,6 @@ pub struct ClientArgs {
     pub entries: u32,
 }
 
-/// Attaches, says `attached`, and follows orders until its input ends.
-///
-/// # Errors
-/// It cannot attach, or an order is not one.
 fn serve_client(args: &ClientArgs) -> Result<(), Failure> {
     let builder = ClientBuilder::new().socket(&args.socket).name(&args.name);
     let mut client = builder

@@ -144,6 +144,14 @@ impl Gates {
         held < limit / active.max(1)
     }
 
+    /// Whether the limit of this route is cut for a moment, to measure its upstream.
+    #[cold]
+    pub fn is_measuring(&self, route: u16) -> bool {
+        self.gates
+            .get(usize::from(route))
+            .is_some_and(|gate| gate.limit.is_cut())
+    }
+
     /// Asks Router and breaker for a request to pass. One that passes has joined those on their way
     /// and must come back to [`left`](Self::left) or [`abandoned`](Self::abandoned).
     ///

@@ -16,8 +16,10 @@
 //!
 //! The target is the allowed delay over what the upstream needs without a queue. That is the least
 //! latency of the last generations (`GENERATION`); since a queue that never empties would hide it,
-//! the limit is cut to the least for a moment once in each, as BBR does (Cardwell and others, ACM Queue
-//! 2016, `ProbeRTT`). The first comes soon: who begins under load has never seen the upstream idle.
+//! the limit is cut to the least at the end of each, until what is queued has drained and a few answers
+//! were measured, as BBR does (Cardwell and others, ACM Queue 2016, `ProbeRTT`). A generation in which
+//! no more than the least number were on their way at some time needs no cut. The first comes soon:
+//! who begins under load has never seen the upstream idle.
 //!
 //! Sans-IO and of one worker, like the breaker: no lock, no clock of its own.
 
@@ -41,6 +43,16 @@ const FIRST_GENERATION: Duration = Duration::from_millis(500);
 /// A latency that was not measured.
 const UNKNOWN: u64 = u64::MAX;
 
+/// While the limit is cut to measure the base.
+#[derive(Debug)]
+struct Cut {
+    /// When it ends at the latest.
+    until: Nanos,
+    /// Answers still to come once no more than the least number are on their way: those of the
+    /// queue, then those that tell the base.
+    answers: u32,
+}
+
 /// The limit of one route in one worker.
 #[derive(Debug)]
 pub struct Limit {
@@ -53,8 +65,9 @@ pub struct Limit {
     generation_ends: Nanos,
     /// Whether the limit was reached in the present generation.
     was_reached: bool,
-    /// While the limit is cut to measure the base.
-    cut_until: Option<Nanos>,
+    /// Whether there were so few on their way in the present generation that the base was seen.
+    was_seen: bool,
+    cut: Option<Cut>,
     /// The present interval: when it may end, least latency, answers, whether the limit was reached.
     interval_ends: Nanos,
     least: u64,
@@ -77,7 +90,8 @@ impl Limit {
             base: [UNKNOWN; 2],
             generation_ends: now.after(FIRST_GENERATION),
             was_reached: false,
-            cut_until: None,
+            was_seen: false,
+            cut: None,
             interval_ends: now.after(INTERVAL),
             least: UNKNOWN,
             heard_least: UNKNOWN,
@@ -90,11 +104,18 @@ impl Limit {
     #[inline]
     #[must_use]
     pub fn now(&self) -> u32 {
-        if self.cut_until.is_some() {
+        if self.cut.is_some() {
             LEAST.min(self.most)
         } else {
             self.limit
         }
+    }
+
+    /// Whether the limit is cut to measure the upstream: who waits then, waits for that.
+    #[inline]
+    #[must_use]
+    pub const fn is_cut(&self) -> bool {
+        self.cut.is_some()
     }
 
     /// A request had to wait because the limit is reached.
@@ -142,29 +163,41 @@ impl Limit {
         let [newest, _] = &mut self.base;
         // Few answers say nothing about a queue, but each knows the base.
         *newest = (*newest).min(self.heard_least);
-        if self.answers < ENOUGH {
+        if let Some(cut) = &mut self.cut {
+            if in_flight <= LEAST {
+                cut.answers = cut.answers.saturating_sub(1);
+            }
+            if cut.answers > 0 && now < cut.until {
+                return;
+            }
+            self.cut = None;
+        } else if self.answers < ENOUGH {
             return;
-        }
-        self.was_reached |= self.reached;
-        match self.cut_until {
-            Some(until) if now >= until => self.cut_until = None,
-            Some(_) => {}
-            None => self.adapt(in_flight),
+        } else {
+            self.was_reached |= self.reached;
+            self.was_seen |= in_flight <= LEAST;
+            self.adapt(in_flight);
         }
         if now >= self.generation_ends {
             self.generation_ends = now.after(GENERATION);
             self.base.rotate_right(1);
             let [newest, _] = &mut self.base;
             *newest = UNKNOWN;
-            if self.was_reached {
+            if self.was_reached && !self.was_seen {
                 // Time for what is queued to drain, and for what is sent then to be answered.
                 let drain = Duration::from_nanos(self.least.saturating_mul(2));
-                self.cut_until = Some(now.after(drain.max(INTERVAL)));
+                self.cut = Some(Cut {
+                    until: now.after(drain.max(INTERVAL)),
+                    answers: LEAST + ENOUGH,
+                });
             }
-            self.was_reached = false;
+            (self.was_reached, self.was_seen) = (false, false);
         }
-        let interval = INTERVAL.max(Duration::from_nanos(self.least));
-        self.interval_ends = now.after(interval);
+        // Every answer counts while the limit is cut.
+        self.interval_ends = match self.cut {
+            Some(_) => now,
+            None => now.after(INTERVAL.max(Duration::from_nanos(self.least))),
+        };
         (self.least, self.answers, self.reached) = (UNKNOWN, 0, false);
         self.heard_least = UNKNOWN;
     }
@@ -272,6 +305,54 @@ mod tests {
         let (latency, _) = run(&mut limit, 20_000, 200_000, 180, START_AT);
         // What the least number needs, a quarter more, and the delay.
         assert!(latency < 16_000_000, "{latency} ns");
+    }
+
+    #[test]
+    fn a_cut_lasts_no_longer_than_it_takes_to_drain_and_to_measure() {
+        let mut limit = Limit::new(DELAY, MOST, START_AT);
+        // 100,000/s without a pause; the least latency can only be seen in a cut.
+        let (mut cut, mut longest, mut cuts) = (0, 0, 0);
+        let mut now = START_AT;
+        let mut sent: VecDeque<u64> = VecDeque::new();
+        for _ in 0..300_000 {
+            now = now.after(Duration::from_micros(100));
+            for _ in 0..10 {
+                if sent.front().is_some_and(|&at| at + 200_000 <= now.0)
+                    && let Some(at) = sent.pop_front()
+                {
+                    limit.answered(now.0 - at, u32::try_from(sent.len()).unwrap(), now);
+                }
+            }
+            while sent.len() < limit.now() as usize {
+                sent.push_back(now.0);
+            }
+            limit.reached();
+            if limit.is_cut() {
+                cuts += u32::from(cut == 0);
+                cut += 100_000;
+                longest = longest.max(cut);
+            } else {
+                cut = 0;
+            }
+        }
+        assert!((3..=4).contains(&cuts), "{cuts} in 30 s");
+        assert!(longest < 10_000_000, "{longest} ns");
+    }
+
+    #[test]
+    fn a_generation_that_has_seen_few_on_their_way_needs_no_cut() {
+        let mut limit = Limit::new(DELAY, MOST, START_AT);
+        let mut now = START_AT;
+        for at in 0..200_000_u32 {
+            now = now.after(Duration::from_micros(100));
+            // A burst each 100 ms, and hardly anything between.
+            let in_flight = if at % 1000 < 500 { START } else { 3 };
+            if in_flight == START {
+                limit.reached();
+            }
+            limit.answered(300_000, in_flight, now);
+            assert!(!limit.is_cut(), "{at}");
+        }
     }
 
     #[test]

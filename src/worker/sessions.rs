@@ -96,6 +96,12 @@ impl Session {
         self.head.is_some()
     }
 
+    /// What waits now waits for the upstream to be measured, which says nothing about its load:
+    /// patience begins anew.
+    pub const fn waits_for_measuring(&mut self, now: Nanos) {
+        self.behind_since = Some(now);
+    }
+
     /// Whether a submission that there is no room for, and that has waited so long and has so much
     /// time in all, should be rejected.
     pub fn waits_too_long(&mut self, waited_ns: u64, allowed: Duration, now: Nanos) -> bool {

@@ -112,7 +112,11 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                     } else {
                         let route = self.routes.get(usize::from(sqe.route));
                         let time = route.map_or(Duration::ZERO, |route| allowed(&sqe, route));
-                        if !session.waits_too_long(ring_wait(&sqe, now), time, now) {
+                        let waited = ring_wait(&sqe, now);
+                        if self.gates.is_measuring(sqe.route) {
+                            session.waits_for_measuring(now);
+                        }
+                        if !session.waits_too_long(waited, time, now) {
                             session.put_back(submission);
                             break;
                         }

@@ -88,6 +88,9 @@ step "the rings and bells under loom"
 step "the rings under AddressSanitizer"
 ./tools/proofs.sh asan
 
+step "the rings and clients under ThreadSanitizer"
+./tools/proofs.sh tsan
+
 step "the gateway under AddressSanitizer, with every kind of fault"
 NATS_SERVER="$NATS_SERVER_2_14" ./tools/proofs.sh asan-gateway
 

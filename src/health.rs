@@ -7,7 +7,9 @@ use core::task::Waker;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use atomic_waker::AtomicWaker;
-use ipc_ringbuf::primitive::{AtomicBool, AtomicU32, Ordering};
+use ipc_ringbuf::primitive::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use crate::clock::Nanos;
 
 /// The state of the connections to NATS.
 #[derive(Debug, Default)]
@@ -15,6 +17,61 @@ pub struct NatsHealth {
     configured: AtomicU32,
     connected: AtomicU32,
     last_error: Mutex<Option<String>>,
+    lines: Mutex<Vec<LineHealth>>,
+    /// Counts the questions of those who look.
+    looks: AtomicU64,
+}
+
+/// One line to NATS: a connection, or the wait for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineHealth {
+    /// Its number.
+    pub line: usize,
+    /// How far it is.
+    pub state: LineState,
+    /// Whether it is for routes in quarantine only.
+    pub is_quarantine: bool,
+    /// The server that it is up to, or that is tried next; without secrets.
+    pub server: String,
+    /// The connection, if it is up.
+    pub up: Option<Up>,
+}
+
+/// A connection that is up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Up {
+    /// What the server calls itself.
+    pub server_name: String,
+    /// Since when.
+    pub since: Nanos,
+    /// Nanoseconds of the newest message to the server and back.
+    pub round_trip_ns: u64,
+}
+
+/// How far a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineState {
+    /// It has a connection.
+    Connected,
+    /// It has one, and another is being made to take its place.
+    Leaving,
+    /// One is being made.
+    Connecting,
+    /// It waits until the next attempt is due.
+    Waiting,
+}
+
+impl LineState {
+    /// The word that stands for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Leaving => "leaving",
+            Self::Connecting => "connecting",
+            Self::Waiting => "waiting",
+        }
+    }
 }
 
 impl NatsHealth {
@@ -47,6 +104,30 @@ impl NatsHealth {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The lines, as they were when one of them changed last or when somebody asked.
+    #[must_use]
+    pub fn lines(&self) -> Vec<LineHealth> {
+        let lines = self.lines.lock();
+        lines.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows the lines.
+    pub fn set_lines(&self, lines: Vec<LineHealth>) {
+        *self.lines.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+    }
+
+    /// Somebody looks: asks for round trips to be measured. Whoever sleeps has to be woken.
+    pub fn look(&self) {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Times that somebody has looked.
+    #[inline]
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
     }
 
     /// Sets the number of connections that are wanted.

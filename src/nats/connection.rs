@@ -55,6 +55,22 @@ pub(super) struct Connection {
     pub(super) complaint: Option<String>,
     /// Whether the server refuses its markers.
     pub(super) no_markers: bool,
+    /// What is known of the other end.
+    pub(super) far: FarEnd,
+    /// Probes sent, and when the newest was if it has not come back.
+    probes: u64,
+    probe_sent: Option<Nanos>,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FarEnd {
+    /// Where it is, without credentials.
+    pub(super) server: String,
+    /// What it calls itself.
+    pub(super) name: String,
+    /// Nanoseconds of the newest message there and back.
+    pub(super) round_trip_ns: u64,
 }
 
 impl core::fmt::Debug for Connection {
@@ -89,6 +105,9 @@ impl Connection {
             has_ended: false,
             complaint: None,
             no_markers: false,
+            far: FarEnd::default(),
+            probes: 0,
+            probe_sent: None,
         }
     }
 
@@ -221,6 +240,38 @@ impl Connection {
         };
         // A poll that is refused is repeated at the next interval.
         let _refused = self.hand_over(poll);
+    }
+
+    /// Sends a message to ourselves, to measure how long it takes; unless one is on its way, or
+    /// may not be sent. One that is lost goes with the connection.
+    pub(super) fn probe(&mut self, cx: &mut Context<'_>, now: Nanos) {
+        if self.no_markers
+            || self.probe_sent.is_some()
+            || !matches!(self.poll_room(cx), Poll::Ready(Ok(())))
+        {
+            return;
+        }
+        let subject = self.inbox.probe(self.probes + 1);
+        let probe = OutboundMessage {
+            subject,
+            reply: None,
+            payload: Bytes::new(),
+            headers: None,
+        };
+        if self.hand_over(probe).is_ok() {
+            self.probes += 1;
+            self.probe_sent = Some(now);
+        }
+    }
+
+    /// Takes the time of a probe that came back; `false` when it was never sent.
+    pub(super) fn probed(&mut self, number: u64, now: Nanos) -> bool {
+        if number == self.probes
+            && let Some(sent) = self.probe_sent.take()
+        {
+            self.far.round_trip_ns = now.since(sent);
+        }
+        number <= self.probes
     }
 
     /// The next message of the inbox; `None` when the connection has ended and all were taken.

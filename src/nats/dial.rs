@@ -17,9 +17,10 @@ use futures_util::StreamExt as _;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::complaint::Complaint;
-use super::connection::Connection;
+use super::connection::{Connection, FarEnd};
 use super::inbox::Inbox;
 use super::outstanding::Serial;
+use crate::clock::{Clock as _, System};
 use crate::settings::{NatsAuth, NatsSettings, Secret};
 
 /// Messages that the library queues on the way out. What lies there when a connection drops was
@@ -129,6 +130,7 @@ impl Dial {
         };
         // Something has to come back before the inbox can be relied on: a marker, or the complaint
         // that this user may not publish it, which only routes of kind `publish` need.
+        let sent = System.now();
         client.publish(first_marker, Bytes::new()).await?;
         client.flush().await?;
         let complaint = tokio::select! {
@@ -137,6 +139,12 @@ impl Dial {
                 None
             }
             complaint = complaints.recv() => complaint,
+        };
+        // The complaint has come there and back as well.
+        let far = FarEnd {
+            server: without_userinfo(&self.url).to_owned(),
+            name: client.server_info().server_name,
+            round_trip_ns: System.now().since(sent),
         };
         if complaint == Some(Heard::NoInbox) {
             return Err(Failure {
@@ -149,6 +157,7 @@ impl Dial {
         }
         let mut connection = Connection::new(self.serial, client, self.inbox, messages, statuses);
         connection.no_markers = complaint == Some(Heard::NoMarker);
+        connection.far = far;
         Ok(connection)
     }
 
@@ -279,7 +288,7 @@ fn notice(serial: Serial, event: Event) -> Option<Notice> {
 }
 
 /// The part of a URL after credentials, which should not be there but may.
-fn without_userinfo(url: &str) -> &str {
+pub(super) fn without_userinfo(url: &str) -> &str {
     url.rsplit_once('@').map_or(url, |(_, place)| place)
 }
 

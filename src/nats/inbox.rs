@@ -21,6 +21,7 @@ const REPLY: u8 = b'r';
 const MARKER: u8 = b'm';
 const STATUS: u8 = b'b';
 const SLOT: u8 = b's';
+const PROBE: u8 = b'p';
 
 /// 128 bits that no other process has, for the name of its inboxes.
 pub(super) fn boot_bits() -> Result<[u8; 16], NatsError> {
@@ -52,6 +53,8 @@ pub(super) enum Address {
     Marker(u64),
     /// An answer to a backpressure poll.
     Status,
+    /// A message of our own that measures how long it takes.
+    Probe(u64),
 }
 
 /// Writes and reads the subjects of one inbox.
@@ -100,6 +103,11 @@ impl Inbox {
         self.subject(STATUS, 0)
     }
 
+    /// Where a message goes that measures how long it takes.
+    pub(super) fn probe(&mut self, number: u64) -> Subject {
+        self.subject(PROBE, number)
+    }
+
     /// What a subject of this inbox names; `None` when it was not written here.
     pub(super) fn parse(&self, subject: &str) -> Option<Address> {
         let suffix = subject.as_bytes().strip_prefix(&*self.prefix)?;
@@ -114,6 +122,7 @@ impl Inbox {
             SLOT => Some(Address::Slot(number)),
             MARKER => Some(Address::Marker(number)),
             STATUS => Some(Address::Status),
+            PROBE => Some(Address::Probe(number)),
             _ => None,
         }
     }
@@ -154,6 +163,8 @@ mod tests {
             assert_eq!(inbox.parse(&subject), Some(Address::Slot(bits)));
             let subject = inbox.marker(bits);
             assert_eq!(inbox.parse(&subject), Some(Address::Marker(bits)));
+            let subject = inbox.probe(bits);
+            assert_eq!(inbox.parse(&subject), Some(Address::Probe(bits)));
         }
         let status = inbox.status();
         assert_eq!(inbox.parse(&status), Some(Address::Status));
@@ -171,7 +182,7 @@ mod tests {
             assert_eq!(inbox.parse(&good[..end]), None, "{end}");
         }
         for at in 0..good.len() {
-            for byte in [b'0', b'1', b'a', b'f', b'm', b'b', b's', b'A', b'.'] {
+            for byte in [b'0', b'1', b'a', b'f', b'm', b'b', b's', b'p', b'A', b'.'] {
                 let mut changed = good.clone().into_bytes();
                 changed[at] = byte;
                 let changed = String::from_utf8(changed).unwrap();

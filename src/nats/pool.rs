@@ -3,18 +3,19 @@
 //! the shared lines come those for routes in quarantine, which have no connection without one.
 
 use std::sync::Arc;
+use std::task::Context;
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::backoff::Backoff;
 use super::connection::Connection;
-use super::dial::{Cause, Dial, Failure, Notice};
+use super::dial::{Cause, Dial, Failure, Notice, without_userinfo};
 use super::held::Queue;
 use super::inbox::Inbox;
 use super::outstanding::Serial;
 use super::quarantine::{self, Quarantine};
 use crate::clock::Nanos;
-use crate::health::NatsHealth;
+use crate::health::{LineHealth, LineState, NatsHealth, Up};
 use crate::metrics::nats::NatsMetrics;
 use crate::settings::NatsSettings;
 
@@ -45,6 +46,15 @@ impl Line {
 
     fn is_up(&self) -> bool {
         self.connection.as_ref().is_some_and(|c| !c.has_ended)
+    }
+
+    fn state(&self) -> LineState {
+        match &self.connection {
+            Some(connection) if connection.is_lame => LineState::Leaving,
+            Some(_) => LineState::Connected,
+            None if self.is_dialing => LineState::Connecting,
+            None => LineState::Waiting,
+        }
     }
 }
 
@@ -203,6 +213,7 @@ impl Pool {
 
     /// Starts the attempts that are due.
     pub(super) fn dial(&mut self, now: Nanos) {
+        let mut started = false;
         for (index, line) in self.lines.iter_mut().enumerate() {
             if !line.wants_to_dial() || line.retry_at > now {
                 continue;
@@ -223,6 +234,10 @@ impl Pool {
                 notices: self.notices.clone(),
             };
             dial.start();
+            started = true;
+        }
+        if started {
+            self.show_lines();
         }
     }
 
@@ -331,5 +346,39 @@ impl Pool {
         let up = u32::try_from(up.count()).unwrap_or(u32::MAX);
         self.health.set_connected(up);
         self.metrics.connected.set(up.into());
+        self.show_lines();
+    }
+
+    /// Measures round trips, and shows the lines with what was measured before.
+    pub(super) fn probe(&mut self, cx: &mut Context<'_>, now: Nanos) {
+        for line in &mut self.lines {
+            if let Some(connection) = &mut line.connection {
+                connection.probe(cx, now);
+            }
+        }
+        self.show_lines();
+    }
+
+    fn show_lines(&self) {
+        let urls = &self.settings.urls;
+        let show = |(number, line): (usize, &Line)| {
+            let next = urls.get(line.url % urls.len().max(1));
+            let next = next.map_or("", |url| without_userinfo(url));
+            let far = line.connection.as_ref().map(|connection| &connection.far);
+            LineHealth {
+                line: number,
+                state: line.state(),
+                is_quarantine: number >= self.shared,
+                server: far.map_or(next, |far| far.server.as_str()).to_owned(),
+                up: line.connection.as_ref().map(|connection| Up {
+                    server_name: connection.far.name.clone(),
+                    since: connection.since,
+                    round_trip_ns: connection.far.round_trip_ns,
+                }),
+            }
+        };
+        let lines = self.lines.iter().enumerate();
+        let lines = lines.filter(|(_, line)| !line.is_spare || line.connection.is_some());
+        self.health.set_lines(lines.map(show).collect());
     }
 }

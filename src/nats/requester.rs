@@ -46,6 +46,8 @@ pub(super) struct Requester {
     /// What is told while the room runs, and which word of it was taken last.
     pub(super) news: News,
     pub(super) heard: u64,
+    /// Looks of the health that were heeded.
+    pub(super) looks: u64,
     /// First half of the trace ids of the requests that the room makes by itself.
     pub(super) trace_seed: u64,
     pub(super) notices: UnboundedReceiver<Notice>,
@@ -72,6 +74,10 @@ impl Requester {
         if self.news.is_newer(self.heard) {
             self.take_news();
         }
+        if self.is_looked_at() {
+            self.looks = self.health.looks();
+            self.pool.probe(cx, now);
+        }
         let mut done = self.send_held(cx, now);
         while let Some(held) = self.desk.take_resend(now) {
             done += 1;
@@ -91,6 +97,11 @@ impl Requester {
     /// Whether requests in the links would be taken now.
     pub(super) fn has_work(&self) -> bool {
         self.pool.held() < MAX_HELD && self.desk.links().iter().any(|link| link.waiting() > 0)
+    }
+
+    /// Whether somebody has looked since the lines were shown.
+    pub(super) fn is_looked_at(&self) -> bool {
+        self.health.looks() != self.looks
     }
 
     /// Whether every request that was taken has been completed or has run out of time, or nobody
@@ -426,11 +437,14 @@ fn drain(
                 None => desk.unmatched(Unmatched::Duplicate),
             },
             Some(Address::Marker(number)) if connection.see_marker(number) => {}
+            Some(Address::Probe(number)) if connection.probed(number, now) => {}
             Some(Address::Status) if message.status.is_none() => {
                 backpressure.status(&message.payload, now, &desk.metrics);
             }
             Some(Address::Status) => {}
-            Some(Address::Marker(_)) | None => desk.unmatched(Unmatched::Forged),
+            Some(Address::Marker(_) | Address::Probe(_)) | None => {
+                desk.unmatched(Unmatched::Forged);
+            }
         }
     }
     done

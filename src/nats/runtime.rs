@@ -94,6 +94,7 @@ pub fn run(
         health,
         news,
         heard,
+        looks: 0,
         trace_seed: seed,
         notices,
         held_due: Nanos::NEVER,
@@ -249,7 +250,10 @@ impl Room {
         }
         self.stop.register(cx.waker());
         self.requester.news.register(cx.waker());
-        if self.requester.has_work() || self.stop.is_set() != self.is_stopping {
+        if self.requester.has_work()
+            || self.requester.is_looked_at()
+            || self.stop.is_set() != self.is_stopping
+        {
             return Poll::Ready(());
         }
         let mut due = self.requester.due();

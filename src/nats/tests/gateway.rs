@@ -191,6 +191,12 @@ impl Gateway {
         reply
     }
 
+    /// Looks at the room, as the control thread does.
+    pub(super) fn look(&self) {
+        self.health.look();
+        self.stop.wake();
+    }
+
     /// Tells the room to end and waits until it has.
     pub(super) fn end(&mut self) {
         self.stop.stop();

@@ -2,6 +2,7 @@
 
 mod faults;
 mod gateway;
+mod lines;
 mod merged;
 mod replies;
 mod server;

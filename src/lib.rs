@@ -16,5 +16,6 @@ pub mod reload;
 pub mod route;
 pub mod router_contract;
 pub mod settings;
+pub mod status;
 pub mod throttle;
 pub mod worker;

@@ -70,7 +70,7 @@ fn the_admin_server_can_be_had_on_tcp() {
     drop(free);
     let admin = address.to_string();
     let gateway = start(&["--upstream", "loopback", "--admin", &admin]);
-    for path in ["/livez", "/readyz", "/metrics", "/sessions"] {
+    for path in ["/livez", "/readyz", "/metrics", "/sessions", "/status"] {
         let (status, _) = ask(TcpStream::connect(address).unwrap(), path);
         assert_eq!(status, 200, "{path}");
     }

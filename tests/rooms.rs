@@ -120,6 +120,7 @@ const FLOORS: &[&[&str]] = &[
         "metrics",
         "route",
         "settings",
+        "status",
         "throttle",
     ],
     &["placement", "router_contract", "worker"],

@@ -19,6 +19,7 @@
 //! | `logs` | how log lines look, what is never in them |
 //! | `metrics` | `/metrics` against `docs/OPERATIONS.md`, in both formats |
 //! | `operations` | the admin server, the log, the service manager |
+//! | `status` | `/status` against `docs/OPERATIONS.md`, and against what clients do |
 //! | `reload` | the configuration, read again while the gateway serves |
 //! | `bench` | `ipc-gateway bench`: what it reports, and how it ends |
 //! | `upgrade` | socket activation, the watchdog, restarts and upgrades under load, the units of `deploy/` |
@@ -49,5 +50,6 @@ mod protocol;
 mod reload;
 mod runbook;
 mod serve;
+mod status;
 mod support;
 mod upgrade;

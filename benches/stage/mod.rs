@@ -104,6 +104,7 @@ impl<C: Clock> Stage<C> {
             routes: [true].into(),
             tenant: None,
             charges: Charges::default(),
+            figures: Arc::default(),
         };
         self.post.send(Mail::Attach(Box::new(session))).unwrap();
         self.worker.do_work();

@@ -280,6 +280,20 @@ impl Port {
         self.submissions.has_more()
     }
 
+    /// Submissions that were not taken yet. Looks at shared memory.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved`] when the ring is corrupt.
+    pub fn waiting(&mut self) -> Result<u32, PeerMisbehaved> {
+        self.submissions.waiting()
+    }
+
+    /// Completions given so far, modulo 2^32, those of gateways before this one included.
+    #[must_use]
+    pub const fn completed(&self) -> u32 {
+        self.completions.position().0
+    }
+
     /// Blocks that the gateway has: requests accepted and not completed.
     #[must_use]
     pub const fn held(&self) -> u32 {

@@ -264,6 +264,15 @@ impl<M: RingMemory> Consumer<M> {
         Ok(self.head != self.cached_tail || self.refresh()?)
     }
 
+    /// How many published values were not popped. Looks at shared memory.
+    ///
+    /// # Errors
+    /// When the producer's cursor is impossible.
+    pub fn waiting(&mut self) -> Result<u32, PeerMisbehaved> {
+        self.refresh()?;
+        Ok(self.cached_tail.wrapping_sub(self.head))
+    }
+
     /// Shows the producer how far this end has come, so that it may use the slots again.
     #[inline]
     pub fn release(&mut self) {

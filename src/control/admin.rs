@@ -1,8 +1,8 @@
 //! The admin server: HTTP/1.1 on a Unix socket, or on TCP when asked for.
 //!
 //! `/livez` and `/readyz` answer 200, or 503 with the reason as JSON; `/metrics` the counters;
-//! `/sessions` the attached sessions as JSON. `POST /reload`, on a Unix socket only, reads the
-//! configuration again. It runs beside the control room, so that neither a
+//! `/sessions` the attached sessions as JSON, `/status` everything as JSON. `POST /reload`, on a Unix
+//! socket only, reads the configuration again. It runs beside the control room, so that neither a
 //! stuck worker nor a stuck NATS side can silence it.
 
 use std::io;
@@ -169,6 +169,10 @@ fn router(report: Arc<Report>, reload: Option<Door>) -> Router {
         .route(
             "/sessions",
             get(async |State(report): State<Arc<Report>>| Json(report.sessions())),
+        )
+        .route(
+            "/status",
+            get(async |State(report): State<Arc<Report>>| Json(report.status().await)),
         )
         .with_state(report)
         .route("/reload", post(self::reload).with_state(reload))

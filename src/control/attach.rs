@@ -15,6 +15,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use super::server::WorkerHandle;
 use crate::metrics::control::Resource;
+use crate::metrics::session::SessionFigures;
 use crate::route::Route;
 use crate::settings::{ControlSettings, Policy, Quota};
 use crate::worker::charges::UserLoad;
@@ -55,6 +56,7 @@ pub(super) struct Made {
     pub(super) memfd: OwnedFd,
     pub(super) eventfd: OwnedFd,
     pub(super) bytes: u64,
+    pub(super) figures: Arc<SessionFigures>,
 }
 
 fn refuse(reason: EndReason, detail: impl Into<String>) -> Refusal {
@@ -230,6 +232,7 @@ pub(super) fn adopt(
     let region = Region::map(memfd.as_fd(), layout).map_err(full)?;
     let resumed = Port::resume(region, socket.try_clone().map_err(full)?, cursors);
     let (port, carried) = resumed.ok_or_else(|| corrupt("its cursors do not fit its rings"))?;
+    let figures = Arc::<SessionFigures>::default();
     let session = NewSession {
         id,
         port,
@@ -238,6 +241,7 @@ pub(super) fn adopt(
         charges: rights.charges(),
         routes: rights.routes,
         tenant: rights.tenant,
+        figures: Arc::clone(&figures),
     };
     let sent = worker.post.send(Mail::Attach(Box::new(session)));
     sent.map_err(|_| refuse(EndReason::Overloaded, "the worker is behind"))?;
@@ -245,6 +249,7 @@ pub(super) fn adopt(
         memfd,
         eventfd,
         bytes: layout.region_bytes(),
+        figures,
     })
 }
 
@@ -313,6 +318,7 @@ pub(super) fn make(
         .page
         .fd()
         .ok_or_else(|| refuse(EndReason::Overloaded, "no bell page"))?;
+    let figures = Arc::<SessionFigures>::default();
     let session = NewSession {
         id,
         port: Port::new(region, socket.try_clone().map_err(full)?),
@@ -321,6 +327,7 @@ pub(super) fn make(
         charges: rights.charges(),
         routes: rights.routes,
         tenant: rights.tenant,
+        figures: Arc::clone(&figures),
     };
     sys::send_packet(
         socket.as_fd(),
@@ -334,5 +341,6 @@ pub(super) fn make(
         memfd,
         eventfd,
         bytes,
+        figures,
     })
 }

@@ -21,6 +21,8 @@
 //! | `reload` | the configuration, read again: what is asked and what is answered |
 //! | `reloading` | those who ask for it |
 //! | `report` | what the gateway says of itself |
+//! | `status` | all of it at once |
+//! | `window` | how long the newest requests took |
 //! | `manager` | the service manager, which is told and never waited for |
 //! | `admin` | the HTTP server that says it |
 //! | `interrupt` | signals, for the subcommands that are not the server |
@@ -44,8 +46,10 @@ mod room;
 mod server;
 mod socket_file;
 mod start_error;
+mod status;
 mod take_over;
 mod waiting;
+mod window;
 
 pub use admin::AdminListener;
 pub use handover::HandOver;

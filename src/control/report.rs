@@ -1,14 +1,18 @@
-//! What the gateway says of itself: alive, ready, its counters, its sessions.
+//! What the gateway says of itself: alive, ready, its counters, its sessions. `status` has it all.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::Notify;
 
-use crate::clock::Nanos;
+use super::status::Watched;
+use super::window::Window;
+use crate::clock::{Clock as _, Nanos, System};
 use crate::health::NatsHealth;
 use crate::metrics::export::Sources;
+use crate::metrics::session::SessionFigures;
 use crate::route::Route;
 
 /// How long a thread that is not asleep may stand still.
@@ -32,11 +36,24 @@ pub(super) struct Row {
     pub(super) bytes: u64,
 }
 
+/// One attached session, and what its worker shows of it.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) row: Row,
+    pub(super) figures: Arc<SessionFigures>,
+    /// Only while somebody looks.
+    pub(super) watched: Option<Box<Watched>>,
+}
+
 #[derive(Debug, Default)]
-struct State {
-    draining: bool,
+pub(super) struct State {
+    pub(super) draining: bool,
     stuck: Option<String>,
-    sessions: BTreeMap<u32, Row>,
+    pub(super) sessions: BTreeMap<u32, Seat>,
+    /// When somebody looked at everything last.
+    pub(super) looked: Nanos,
+    /// How long the newest requests took; only while somebody looks.
+    pub(super) latency: Option<Box<Window>>,
     /// The names of the routes, by number, since the configuration was read again.
     routes: Option<Vec<String>>,
 }
@@ -46,8 +63,13 @@ struct State {
 pub struct Report {
     /// Whose counters are shown.
     pub sources: Sources,
-    nats: Option<Arc<NatsHealth>>,
+    pub(super) nats: Option<Arc<NatsHealth>>,
+    pub(super) began: Nanos,
     state: Mutex<State>,
+    /// Notified when somebody looks, and the threads are to show what they have.
+    pub(super) asked: Notify,
+    /// Notified when every worker has.
+    pub(super) shown: Notify,
 }
 
 impl Report {
@@ -57,7 +79,10 @@ impl Report {
         Self {
             sources,
             nats,
+            began: System.now(),
             state: Mutex::default(),
+            asked: Notify::new(),
+            shown: Notify::new(),
         }
     }
 
@@ -89,7 +114,9 @@ impl Report {
 
     /// The sessions, oldest first.
     pub(super) fn sessions(&self) -> Vec<Row> {
-        self.state().sessions.values().cloned().collect()
+        let state = self.state();
+        let rows = state.sessions.values().map(|seat| seat.row.clone());
+        rows.collect()
     }
 
     /// What the counters are read from, with the routes of now.
@@ -113,16 +140,21 @@ impl Report {
         self.state().draining = true;
     }
 
-    pub(super) fn attached(&self, row: Row) {
+    pub(super) fn attached(&self, row: Row, figures: Arc<SessionFigures>) {
         self.sources.control.attached.increment();
-        self.state().sessions.insert(row.session, row);
+        let seat = Seat {
+            row,
+            figures,
+            watched: None,
+        };
+        self.state().sessions.insert(seat.row.session, seat);
     }
 
     pub(super) fn ended(&self, session: u32) {
         self.state().sessions.remove(&session);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

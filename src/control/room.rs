@@ -1,6 +1,6 @@
 //! The sessions: made when a client says hello, taken down when it goes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -30,6 +30,7 @@ use crate::throttle::Throttle;
 use crate::worker::charges::UserLoad;
 use crate::worker::mailbox::{Mail, Notice, Reload};
 
+mod show;
 mod succession;
 
 struct Live {
@@ -73,6 +74,8 @@ pub(super) struct Room {
     drained: usize,
     /// Workers that have not taken the newest routes yet.
     reloading: usize,
+    /// Workers that are to show what they have and have not yet.
+    showing: BTreeSet<usize>,
     /// What is left to the next gateway.
     handover: HandOver,
 }
@@ -112,6 +115,7 @@ impl Room {
             draining: false,
             drained: 0,
             reloading: 0,
+            showing: BTreeSet::new(),
             handover: HandOver::default(),
         }
     }
@@ -224,7 +228,7 @@ impl Room {
             watchers: Vec::new(),
         };
         self.live.insert(id, live);
-        self.report.attached(Row {
+        let row = Row {
             session: id,
             pid: peer.pid,
             uid: peer.uid,
@@ -234,7 +238,8 @@ impl Room {
             entries: layout.entries(),
             message_size: layout.message_size(),
             bytes: made.bytes,
-        });
+        };
+        self.report.attached(row, made.figures);
     }
 
     /// Why a client that has not said hello has to go.
@@ -404,6 +409,7 @@ impl Room {
             match notice {
                 Notice::Drained { .. } => self.drained += 1,
                 Notice::Reloaded { .. } => self.reloading = self.reloading.saturating_sub(1),
+                Notice::Shown { worker } => self.shown(worker),
                 Notice::HandedOver { session, cursors } => self.leave(session, cursors),
                 Notice::Ended {
                     session,
@@ -477,7 +483,7 @@ mod tests {
     #[test]
     fn what_a_worker_has_no_room_for_is_sent_later_and_in_order() {
         let bell = Bell::new().unwrap();
-        // Room for two mails.
+        // Room for three mails.
         let (post, mailbox) = mailbox(bell.ringer().unwrap(), bell.ringer().unwrap(), 0);
         let page = Arc::new(BellPage::create().unwrap());
         let sources = Sources {

@@ -31,12 +31,14 @@ use crate::clock::{Clock as _, System, unix_seconds};
 use crate::health::StopSignal;
 use crate::route::Route;
 use crate::settings::ControlSettings;
-use crate::worker::mailbox::Post;
+use crate::worker::mailbox::{Look, Post};
 
 /// How often to look whether the threads advance.
 const PULSE: Duration = Duration::from_secs(1);
 /// How soon to try again when a worker's mailbox was full.
 const RESEND: Duration = Duration::from_millis(10);
+/// How often the workers show what they have although nobody looks.
+const UNASKED: Duration = Duration::from_secs(60);
 
 /// A worker, as the control room sees it.
 #[derive(Debug)]
@@ -124,9 +126,10 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
         Arc::clone(&report),
         Rc::clone(&manager),
         Rc::clone(&room),
-        nats,
+        nats.clone(),
     ));
     let sending = spawn_local(resend(Rc::clone(&room)));
+    let showing = spawn_local(show(Arc::clone(&report), Rc::clone(&room), nats));
     let (asking, asked) = door();
     let mut reloads = Reloads::new(reader, asked, Rc::clone(&manager))?;
     // Held back by a gateway that was followed by this one, until somebody heeds them.
@@ -154,7 +157,7 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
         end.let_go(&notices).await;
     }
     end.stop(&notices, &mut ended).await;
-    for task in [accepting, watching, sending] {
+    for task in [accepting, watching, sending, showing] {
         task.abort();
         drop(task.await);
     }
@@ -235,6 +238,21 @@ async fn watch(
             _ => {}
         }
         was_live = live.is_ok();
+    }
+}
+
+/// Has the threads show what they have when somebody looks, and once in a while.
+async fn show(report: Arc<Report>, room: Rc<RefCell<Room>>, nats: StopSignal) {
+    let mut unasked = interval(UNASKED);
+    unasked.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = report.asked.notified() => {
+                room.borrow_mut().show(Look::Somebody);
+                nats.wake();
+            }
+            _ = unasked.tick() => room.borrow_mut().show(Look::Nobody),
+        }
     }
 }
 

@@ -114,6 +114,41 @@ impl Counts {
         counts
     }
 
+    /// What has been counted since these, which were read earlier.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut counts = self.clone();
+        for (count, before) in counts.places.iter_mut().zip(&earlier.places) {
+            *count = count.saturating_sub(*before);
+        }
+        counts.sum_ns = self.sum_ns.wrapping_sub(earlier.sum_ns);
+        counts
+    }
+
+    /// The duration, in seconds, that this share of the durations is not above; none without any.
+    /// Durations are taken to be spread evenly over the logarithm of their bucket.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Option<f64> {
+        let count = self.count();
+        if count == 0 {
+            return None;
+        }
+        let rank = (share * count as f64).clamp(f64::MIN_POSITIVE, count as f64);
+        let mut below = 0.0;
+        let mut place = f64::from(LOWEST) * PARTS as f64 - 1.0;
+        for &here in &self.places {
+            let here = here as f64;
+            if below + here >= rank {
+                place += (rank - below) / here;
+                break;
+            }
+            below += here;
+            place += 1.0;
+        }
+        let highest = f64::from(LOWEST) * PARTS as f64 + BUCKETS as f64;
+        Some((place.min(highest) / PARTS as f64).exp2())
+    }
+
     /// Durations counted.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -213,6 +248,40 @@ mod tests {
         let last = counts.classic().last().unwrap();
         assert!(last.0.is_infinite() && last.1 == 2);
         assert_eq!(counted(&[]).native(), (0, &[][..]));
+    }
+
+    #[test]
+    fn a_quantile_is_off_by_a_bucket_at_most() {
+        assert_eq!(counted(&[]).quantile(0.5), None);
+        let nanos: Vec<u64> = (1..=1000).map(|n| n * 1_000).collect();
+        let counts = counted(&nanos);
+        for (share, exact) in [(0.5, 500e-6), (0.99, 990e-6), (1.0, 1000e-6), (0.001, 1e-6)] {
+            let found = counts.quantile(share).unwrap();
+            assert!((0.83..1.2).contains(&(found / exact)), "{share}: {found}");
+        }
+        // One of a thousand is longer: not the 99th percentile, but the longest.
+        let mut nanos = vec![1_000; 999];
+        nanos.push(1_000_000_000);
+        let counts = counted(&nanos);
+        assert!(counts.quantile(0.99).unwrap() < 1.2e-6);
+        assert!(counts.quantile(1.0).unwrap() > 0.83);
+        // What is beyond the buckets is at their ends.
+        assert!(counted(&[0, 1]).quantile(0.99).unwrap() <= ZERO_THRESHOLD);
+        assert_eq!(counted(&[u64::MAX]).quantile(0.99), Some(4096.0));
+    }
+
+    #[test]
+    fn what_was_counted_earlier_can_be_taken_away() {
+        let histogram = Histogram::default();
+        for _ in 0..100 {
+            histogram.record(1_000_000);
+        }
+        let earlier = Counts::of([&histogram]);
+        assert_eq!(earlier.since(&earlier).quantile(0.5), None);
+        histogram.record(1_000);
+        let since = Counts::of([&histogram]).since(&earlier);
+        assert_eq!((since.count(), since.sum_ns()), (1, 1_000));
+        assert!(since.quantile(0.99).unwrap() < 2e-6);
     }
 
     #[test]

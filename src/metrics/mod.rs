@@ -2,7 +2,8 @@
 //!
 //! A [`Counter`] has a single writer, so adding is a load and a store, not a locked instruction.
 //! Rooms have a struct of counters each; `export` turns them into what Prometheus reads, which
-//! `openmetrics` writes.
+//! `openmetrics` writes. What `session` has is not for Prometheus: there would be a series for each
+//! client.
 
 pub mod control;
 pub mod export;
@@ -10,6 +11,7 @@ pub mod latency;
 pub mod log;
 pub mod nats;
 mod openmetrics;
+pub mod session;
 pub mod worker;
 
 use core::fmt;

@@ -20,6 +20,10 @@ pub struct RouteMetrics {
     pub rejected_queue: Counter,
     /// Requests that may be on their way (gauge).
     pub limit: Counter,
+    /// Requests let through; shown when the worker is asked to.
+    pub admitted: Counter,
+    /// Requests on their way (gauge); shown when the worker is asked to.
+    pub in_flight: Counter,
 }
 
 /// Counters of one worker; it alone writes them.
@@ -52,6 +56,9 @@ pub struct WorkerMetrics {
     pub sleeps: Counter,
     /// Duty cycles; it stands still only while the worker sleeps or is stuck.
     pub cycles: Counter,
+    /// Nanoseconds from the beginning of each cycle that found something to do to the beginning of
+    /// the next; counted only while somebody looks.
+    pub busy_ns: Counter,
     /// 1 while the worker sleeps, else 0 (gauge).
     pub asleep: Counter,
     /// 1 while requests wait in their rings for more than a moment or are rejected for that, else
@@ -85,6 +92,7 @@ impl Default for WorkerMetrics {
             client_wakes: Counter::default(),
             sleeps: Counter::default(),
             cycles: Counter::default(),
+            busy_ns: Counter::default(),
             asleep: Counter::default(),
             overload_active: Counter::default(),
             cq_full_ns: Counter::default(),

@@ -53,7 +53,17 @@ impl State {
         }
     }
 
-    /// The word that stands for it in the log.
+    /// What this number in the metrics stands for.
+    #[must_use]
+    pub const fn of(number: u64) -> Self {
+        match number {
+            0 => Self::Closed,
+            1 => Self::HalfOpen,
+            _ => Self::Open,
+        }
+    }
+
+    /// The word that stands for it, in the log and for people.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
 //! The duty cycle of a worker. Sans-IO: it is stepped from outside, told the time, and touches
 //! nothing but its sessions' rings, its mailbox and its upstream.
 //!
-//! `accept` is what it takes in, `complete` what it gives back.
+//! `accept` is what it takes in, `complete` what it gives back, `show` what it lets others see.
 //!
 //! One cycle: mail, answers, submissions of every session in turn, deadlines, then everything that
 //! was completed is shown and its clients are rung for. Room is reserved before a submission is
@@ -24,6 +24,7 @@ use ipc_ringbuf::sys::{Bell, BellPage};
 use super::gate::Gates;
 use super::in_flight::InFlight;
 use super::mailbox::{Mail, Mailbox, NewSession, Notice, Reload};
+use super::onlooker::Onlooker;
 use super::parts::Parts;
 use super::rings::DEAF_LOOK;
 use super::sessions::Sessions;
@@ -36,6 +37,7 @@ use crate::route::Route;
 
 mod accept;
 mod complete;
+mod show;
 
 /// How soon to look for room again while submissions wait for it.
 const STARVED_LOOK: Duration = Duration::from_millis(1);
@@ -91,6 +93,7 @@ pub struct Worker<U, C> {
     /// Until when `overload_active` is shown.
     overloaded_until: Nanos,
     slow: SlowClients,
+    onlooker: Onlooker,
     /// When to look again although nobody rings: submissions or notices wait for room, and room
     /// makes no sound; or a session is not listened to.
     look_again: Nanos,
@@ -151,6 +154,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             counted: 0,
             overloaded_until: Nanos(0),
             slow: SlowClients::new(parts.slow_client_timeout),
+            onlooker: Onlooker::default(),
         })
     }
 
@@ -167,6 +171,9 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         self.metrics.cycles.increment();
         self.metrics.in_flight.set(u64::from(self.in_flight.len()));
         self.metrics.timers.set(self.timers.armed() as u64);
+        if self.onlooker.is_there() {
+            self.metrics.busy_ns.add(self.onlooker.cycle(done, now));
+        }
         done
     }
 
@@ -209,6 +216,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             match mail {
                 Mail::Attach(new) => self.attach(*new),
                 Mail::Reload(new) => self.reload(*new, now),
+                Mail::Show(look) => self.show(look, now),
                 Mail::Detach { session, reason } => {
                     if let Some(seat) = self.sessions.seat_of(session) {
                         self.end_session(seat, reason, None);

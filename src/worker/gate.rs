@@ -33,6 +33,8 @@ struct Gate {
     limit: Limit,
     /// Requests on their way.
     in_flight: u32,
+    /// Requests let through so far.
+    admitted: u64,
     /// The Router's closure after which the breaker was made half open last.
     probed: u32,
     /// Counts requests while half are let in.
@@ -110,6 +112,7 @@ impl Gates {
                     breaker: Breaker::new(route.breaker, seed),
                     limit: limit(route),
                     in_flight: 0,
+                    admitted: 0,
                     probed: 0,
                     toggle: 0,
                     told: State::Closed,
@@ -167,6 +170,7 @@ impl Gates {
             return self.admit_some(route, admission, now);
         }
         gate.in_flight += 1;
+        gate.admitted += 1;
         gate.breaker.admit(now).map_err(Verdict::from)
     }
 
@@ -204,7 +208,10 @@ impl Gates {
         }
         let passed = gate.breaker.admit(now);
         match passed {
-            Ok(_) => gate.in_flight += 1,
+            Ok(_) => {
+                gate.in_flight += 1;
+                gate.admitted += 1;
+            }
             Err(_) => {
                 if let Some(metrics) = metrics {
                     metrics.rejected_breaker.increment();
@@ -258,6 +265,14 @@ impl Gates {
         if let Some(gate) = self.gates.get_mut(usize::from(entry.route)) {
             gate.in_flight = gate.in_flight.saturating_sub(1);
             gate.breaker.forget(entry.pass);
+        }
+    }
+
+    /// Brings up to date what is shown only to those who ask.
+    pub fn show(&self) {
+        for (gate, metrics) in self.gates.iter().zip(self.metrics.routes()) {
+            metrics.admitted.set(gate.admitted);
+            metrics.in_flight.set(gate.in_flight.into());
         }
     }
 

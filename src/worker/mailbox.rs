@@ -12,6 +12,7 @@ use ipc_ringbuf::port::{Cursors, Port, Submission};
 use ipc_ringbuf::sys::Ringer;
 
 use super::charges::{Charges, UserLoad};
+use crate::metrics::session::SessionFigures;
 use crate::route::Route;
 
 /// A session that a worker is to serve.
@@ -30,6 +31,8 @@ pub struct NewSession {
     pub tenant: Option<Arc<str>>,
     /// What its requests count against its user's limit.
     pub charges: Charges,
+    /// What is shown of it.
+    pub figures: Arc<SessionFigures>,
 }
 
 impl fmt::Debug for NewSession {
@@ -72,6 +75,15 @@ pub struct Reload {
     pub rights: HashMap<u32, Rights>,
 }
 
+/// For whom everything is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// For somebody who looks, and who wants more to be counted for a while.
+    Somebody,
+    /// For nobody: counts of 32 bits are read before they can come round.
+    Nobody,
+}
+
 /// From the control thread to a worker.
 #[derive(Debug)]
 pub enum Mail {
@@ -79,6 +91,8 @@ pub enum Mail {
     Attach(Box<NewSession>),
     /// Go by these routes and rights from now on, then say [`Notice::Reloaded`].
     Reload(Box<Reload>),
+    /// Bring what is shown of every session up to date, then say [`Notice::Shown`].
+    Show(Look),
     /// End this session: its client is gone, or must go.
     Detach {
         /// Which.
@@ -115,6 +129,11 @@ pub enum Notice {
         /// Which worker.
         worker: u8,
     },
+    /// Everything that was to be shown is.
+    Shown {
+        /// Which worker.
+        worker: u8,
+    },
     /// A session was let go of; its region is no longer mapped by the worker.
     HandedOver {
         /// Which.
@@ -131,8 +150,8 @@ pub enum Notice {
 
 /// How many mails or notices a session can cause: to attach, and to detach for two reasons at once.
 const EACH: usize = 3;
-/// How many besides: drain and stop, or pause and hand over.
-const BESIDES: usize = 2;
+/// How many besides: drain and stop, or pause and hand over; and show, one at a time.
+const BESIDES: usize = 3;
 
 struct Queues {
     mail: ArrayQueue<Mail>,

@@ -20,6 +20,7 @@
 //! | `timers` | their deadlines |
 //! | `rings` | what a session may cost by ringing |
 //! | `mailbox` | to and from the control thread |
+//! | `onlooker` | whether somebody looks, who is shown more |
 //! | `idle` | how to wait |
 //! | `thread` | a thread of its own |
 
@@ -31,6 +32,7 @@ pub mod idle;
 pub mod in_flight;
 pub mod limit;
 pub mod mailbox;
+pub mod onlooker;
 pub mod parts;
 pub mod rings;
 pub mod sessions;

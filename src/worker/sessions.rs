@@ -14,6 +14,7 @@ use super::charges::Charges;
 use super::mailbox::{NewSession, Rights};
 use super::rings::{Look, Rings};
 use crate::clock::Nanos;
+use crate::metrics::session::SessionFigures;
 
 /// Submissions may wait for room this long before any is rejected for it: a burst is no overload.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -36,6 +37,10 @@ pub struct Session {
     pub tenant: Option<Arc<str>>,
     /// What its requests count against its user's limit.
     pub charges: Charges,
+    /// What is shown of it.
+    pub figures: Arc<SessionFigures>,
+    /// Completions, modulo 2^32, that were in `figures` when it was last shown.
+    shown: u32,
     /// Whether completions were written since the client was last rung for.
     dirty: bool,
     /// The submission at the head of the ring, taken out of it, while it waits for room.
@@ -149,6 +154,21 @@ impl Session {
         }
     }
 
+    /// Brings what is shown of it up to date.
+    pub fn show(&mut self) {
+        let completed = self.port.completed();
+        let more = completed.wrapping_sub(core::mem::replace(&mut self.shown, completed));
+        self.figures.completed.add(more.into());
+        // The head was taken out of the ring and waits to be put on its way.
+        let head = u32::from(self.waits());
+        let held = self.port.held().saturating_sub(head);
+        self.figures.in_flight.set(held.into());
+        // A corrupt ring is for the cycle to end.
+        if let Ok(waiting) = self.port.waiting() {
+            self.figures.queued.set((waiting + head).into());
+        }
+    }
+
     /// Shows all completions and says where the rings stand, for another gateway to go on.
     pub fn suspend(&mut self) -> Cursors {
         let cursors = self.port.suspend(self.head.as_ref());
@@ -201,13 +221,16 @@ impl Sessions {
             routes,
             tenant,
             charges,
+            figures,
         } = new;
         let session = Session {
             id,
+            shown: port.completed(),
             port,
             routes,
             tenant,
             charges,
+            figures,
             dirty: false,
             head: carried,
             behind_since: None,

@@ -20,6 +20,7 @@ use crate::route::Route;
 
 mod gates;
 mod random;
+mod show;
 mod stage;
 
 use stage::{ENTRIES, MAX_PAYLOAD, Stage, submit, take};
@@ -145,7 +146,7 @@ fn what_was_in_flight_for_a_session_never_reaches_its_successor() {
 #[test]
 fn a_notice_for_which_there_was_no_room_is_told_although_nobody_rings() {
     let mut stage = Stage::with_mailbox(64, 64, 0);
-    for session in 1..=3 {
+    for session in 1..=4 {
         drop(stage.attach());
         let reason = EndReason::PeerDied;
         stage.post.send(Mail::Detach { session, reason }).unwrap();
@@ -156,7 +157,7 @@ fn a_notice_for_which_there_was_no_room_is_told_although_nobody_rings() {
         let notice = stage.post.notice();
         matches!(notice, Some(Notice::Ended { session: id, .. }) if id == session)
     };
-    assert!(ended(1) && ended(2));
+    assert!(ended(1) && ended(2) && ended(3));
     assert_eq!(stage.post.notice(), None);
     let due = stage.worker.next_due();
     assert!(
@@ -169,7 +170,7 @@ fn a_notice_for_which_there_was_no_room_is_told_although_nobody_rings() {
     assert_eq!(stage.worker.next_due(), Nanos::NEVER);
     assert!(matches!(
         stage.post.notice(),
-        Some(Notice::Ended { session: 3, .. })
+        Some(Notice::Ended { session: 4, .. })
     ));
 }
 

@@ -65,6 +65,22 @@ fn nothing_is_seen_before_it_is_published() {
 }
 
 #[test]
+fn what_waits_is_counted_anew_each_time() {
+    let (heap, mut producer, mut consumer) = ends_at(4, u32::MAX - 1);
+    assert_eq!(consumer.waiting(), Ok(0));
+    for value in 1..=3 {
+        producer.push(value).expect("honest").expect("room");
+        producer.publish();
+        // Not only what was there when the consumer looked last.
+        assert_eq!(consumer.waiting(), Ok(value));
+    }
+    assert_eq!(consumer.pop(), Ok(Some(1)));
+    assert_eq!(consumer.waiting(), Ok(2));
+    heap.tail.store(pack(0, u32::MAX - 5), Ordering::Relaxed);
+    consumer.waiting().expect_err("a tail that went back");
+}
+
+#[test]
 fn full_ring_takes_nothing_until_the_consumer_releases() {
     let memory = Heap::new(2);
     let (mut p, mut c) = (Producer::new(Arc::clone(&memory)), Consumer::new(memory));

@@ -95,6 +95,11 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             Ok(()) => {
                 self.metrics.completed(cqe.code);
                 self.metrics.completion.record(upstream_ns);
+                if self.onlooker.is_there()
+                    && let Some(latency) = session.figures.latency()
+                {
+                    latency.record(entry.ring_wait_ns.saturating_add(upstream_ns));
+                }
                 if let Some(times) = reply.times {
                     self.metrics.deliver.record(now.since(times.answered));
                 }

@@ -18,6 +18,7 @@ use super::super::parts::Parts;
 use super::support;
 use crate::bridge::{Admissions, Reply, Request, Token, Upstream};
 use crate::clock::{Clock, Nanos};
+use crate::metrics::session::SessionFigures;
 use crate::metrics::worker::WorkerMetrics;
 use crate::route::Route;
 
@@ -97,6 +98,8 @@ pub(super) struct Stage {
     /// Wakes nobody: the worker never sleeps here.
     pub(super) _bell: Bell,
     pub(super) sessions: u32,
+    /// What is shown of the newest session.
+    pub(super) figures: Arc<SessionFigures>,
 }
 
 impl Stage {
@@ -150,6 +153,7 @@ impl Stage {
             admissions,
             _bell: bell,
             sessions: 0,
+            figures: Arc::default(),
         }
     }
 
@@ -164,6 +168,7 @@ impl Stage {
 
     /// A session that another worker has let go of.
     pub(super) fn adopt(&mut self, id: u32, region: Arc<Region>, cursors: Cursors) {
+        self.figures = Arc::default();
         let (socket, _) = sys::packet_pair().unwrap();
         let (port, carried) = Port::resume(region, socket, cursors).unwrap();
         let session = NewSession {
@@ -174,6 +179,7 @@ impl Stage {
             routes: [true].into(),
             tenant: None,
             charges: Charges::default(),
+            figures: Arc::clone(&self.figures),
         };
         self.post.send(Mail::Attach(Box::new(session))).unwrap();
         self.worker.do_work();
@@ -183,6 +189,7 @@ impl Stage {
     pub(super) fn attach_shared(&mut self, charges: Charges) -> (Client, Arc<Region>) {
         let pair = support::pair(ENTRIES, MESSAGE);
         self.sessions += 1;
+        self.figures = Arc::default();
         let session = NewSession {
             id: self.sessions,
             port: pair.port,
@@ -191,6 +198,7 @@ impl Stage {
             routes: [true].into(),
             tenant: None,
             charges,
+            figures: Arc::clone(&self.figures),
         };
         self.post.send(Mail::Attach(Box::new(session))).unwrap();
         self.worker.do_work();

@@ -251,7 +251,7 @@ impl Room {
                         guest.stage = Stage::Ended;
                     }
                 }
-                Notice::Reloaded { .. } => {}
+                Notice::Reloaded { .. } | Notice::Shown { .. } => {}
                 Notice::HandedOver { session, .. } => {
                     ensure(false, Invariant::Isolation, || {
                         format!("session {session} was handed over, which nobody asked for")

@@ -167,8 +167,8 @@ impl Room {
                 Mail::Reload(_) => Sent::Reload,
                 Mail::Drain => Sent::Drain,
                 Mail::Stop => Sent::Stop,
-                // No other gateway comes in the simulation.
-                Mail::Pause | Mail::HandOver => return,
+                // No other gateway comes in the simulation, and nobody looks.
+                Mail::Pause | Mail::HandOver | Mail::Show(_) => return,
             };
             if let Err(back) = self.post.send(mail) {
                 self.outbox.push_front(back);

@@ -107,6 +107,7 @@ impl Scene {
             routes: rights,
             tenant,
             charges: Charges::default(),
+            figures: Arc::default(),
         })
     }
 

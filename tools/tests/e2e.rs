@@ -167,6 +167,20 @@ fn a_gateway_that_does_not_know_the_contract_is_found_out() {
 }
 
 #[test]
+fn a_gateway_that_does_not_say_that_the_server_is_away_is_found_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let bin = gateway_with(dir.path(), "fail_fast = \"1m\"\n");
+    must_fail(
+        dir.path(),
+        &["--bin-dir", bin.to_str().unwrap()],
+        &[(
+            "reconnect.6",
+            "a request meanwhile is TIMEOUT 504, not UPSTREAM_DOWN 503",
+        )],
+    );
+}
+
+#[test]
 fn a_gateway_that_is_deaf_to_backpressure_is_found_out() {
     let dir = tempfile::tempdir().unwrap();
     let bin = gateway_with(dir.path(), "enabled = false\n");

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must pass before a change lands. Needs the Rust toolchain, gcc, Python 3.11 and
 # bash; installs the two nats-server versions that the tests run against, Prometheus, nats-py,
-# systemd's and valgrind's programs, cargo-fuzz and cargo-deny.
+# hadolint, systemd's and valgrind's programs, cargo-fuzz, cargo-deny, and with --deep mdbook.
 #
 #   tools/check.sh           what must pass before a change lands, about an hour
 #   tools/check.sh --deep    the same with the long form of everything, about 3 h
@@ -55,6 +55,9 @@ debian systemd-analyze systemd
 step "format"
 cargo fmt --all --check
 
+step "the Dockerfile"
+"$(./tools/setup.sh --hadolint)" deploy/Dockerfile
+
 step "clippy"
 cargo clippy -p ipc-ringbuf -- -D warnings
 cargo clippy --workspace --all-targets --all-features -- -D warnings
@@ -81,6 +84,11 @@ NATS_SERVER="$NATS_SERVER_2_14" cargo test --workspace --bench '*'
 
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --document-private-items
+
+if [[ $profile == release ]]; then
+  step "the book"
+  ./tools/book.sh
+fi
 
 step "the rings and bells under loom"
 ./tools/proofs.sh loom

@@ -115,22 +115,26 @@ fn memory(
     Check::new(name, verdict, required, text)
 }
 
-/// Both limits must hold. What a run could not have seen is not passed.
+/// Both limits must hold. What a run could not have seen is not passed: where the upper end of the
+/// interval is within the limit, it could have seen more.
 fn judge_slope(slope: Slope, hours: f64, level: f64) -> (Verdict, String) {
     let daily = A_DAY * level / 24.0;
     let limit = daily.min(AN_HOUR);
     // Memory that is given back makes the interval wide at its lower end only.
     let above = slope.high - slope.slope;
-    let detectable = above.max(PAGE / hours.max(f64::MIN_POSITIVE));
+    let step = PAGE / hours.max(f64::MIN_POSITIVE);
+    let detectable = above.max(step);
     let verdict = if hours < SETTLED {
         // What the process takes once for good is not told from what it takes again and again.
         Verdict::Inconclusive
     } else if slope.low > limit {
         Verdict::Fail
+    } else if slope.high <= limit && step <= limit {
+        Verdict::Pass
     } else if detectable > limit {
         Verdict::Inconclusive
     } else {
-        Verdict::of(slope.high <= limit)
+        Verdict::Fail
     };
     let kib = |bytes: f64| bytes / 1024.0;
     let text = format!(
@@ -327,6 +331,8 @@ mod tests {
         assert_eq!(verdict(0.0, 0.0, 1.0), Verdict::Pass);
         assert_eq!(verdict(30_000.0, 5_000.0, 1.0), Verdict::Pass);
         assert_eq!(verdict(30_000.0, 20_000.0, 1.0), Verdict::Fail);
+        // Memory that was given back makes the interval wide, and yet it ends below the limit.
+        assert_eq!(verdict(-80_000.0, 80_000.0, 1.0), Verdict::Pass);
         assert_eq!(verdict(90_000.0, 10_000.0, 1.0), Verdict::Fail);
         // The interval is wider than the limit, or the run shorter than a page takes.
         assert_eq!(verdict(0.0, 50_000.0, 1.0), Verdict::Inconclusive);

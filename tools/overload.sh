@@ -6,14 +6,16 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-Usage: tools/overload.sh [--seconds N] [--timeout DURATION] [--config FILE]
+Usage: tools/overload.sh [--seconds N] [--timeout DURATION] [--config FILE] [--router FLAGS]
 
 Measures the capacity in a closed loop (4 clients, window 256, 128 bytes), then offers 0.5, 1, 2 and
 4 times of it in an open loop with windows of 4096 and this timeout for each request (default 50ms),
 N seconds each (default 5). FILE configures the gateway, to compare: with
   [workers]
   max_queue_delay = "0s"
-nothing limits what is on its way.
+nothing limits what is on its way. FLAGS go to the reference Router: with
+  --router '--delay 5ms --concurrency 50'
+it is what there is too little of, and not the processor.
 
 Columns: offered and answered OK in time, requests/s; rejected by the gateway and refused by the
 clients' full rings, requests/s; timed out, requests/s; time from submission to rejection, half and
@@ -25,12 +27,13 @@ failed, 2 usage.
 TEXT
 }
 
-seconds=5 timeout=50ms config=/dev/null
+seconds=5 timeout=50ms config=/dev/null router=()
 while (($#)); do
   case "$1" in
     --seconds) seconds=$2 && shift 2 ;;
     --timeout) timeout=$2 && shift 2 ;;
     --config) config=$(realpath "$2") && shift 2 ;;
+    --router) read -r -a router <<<"$2" && shift 2 ;;
     -h | --help) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
   esac
@@ -88,7 +91,7 @@ nats_ready() { grep -q 'Server is ready' "$work/nats-server.log"; }
 spawn nats-server "$nats_server" -a 127.0.0.1 -p -1
 until_true nats-server nats_ready
 url="nats://127.0.0.1:$(nats_port)"
-spawn reference-router "$bin/reference-router" --nats "$url" --ready-file "$work/router-ready"
+spawn reference-router "$bin/reference-router" --nats "$url" --ready-file "$work/router-ready" "${router[@]}"
 until_true reference-router test -e "$work/router-ready"
 readonly socket="$work/gateway.sock"
 readonly request='{"tenant_id":"acme","request_id":"o-1","task":{"type":"chat","payload":{"text":"hello"}}}'

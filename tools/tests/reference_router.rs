@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use support::{DECIDE, Router, SOON, Server, VALID, ask, next, next_json, poll_status};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -75,6 +77,24 @@ async fn a_duplicated_reply_comes_that_many_times_more() {
     let summary = router.end();
     assert!(summary.contains("received=1 answered=1"), "{summary}");
     assert!(summary.contains("duplicates=2"), "{summary}");
+}
+
+#[tokio::test]
+async fn requests_beyond_its_concurrency_wait_for_their_turn() {
+    let server = Server::start();
+    let flags = ["--delay", "100ms", "--concurrency", "2"];
+    let _router = Router::start(&server, &flags);
+    let client = server.connect().await;
+    let start = Instant::now();
+    let mut replies = Vec::new();
+    for _ in 0..5 {
+        replies.push(ask(&client, VALID).await);
+    }
+    for (at, replies) in (0_u32..).zip(&mut replies) {
+        next(replies).await;
+        let turn = at / 2 + 1;
+        assert!(start.elapsed() >= Duration::from_millis(100) * turn, "{at}");
+    }
 }
 
 #[tokio::test]

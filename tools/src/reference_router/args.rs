@@ -1,5 +1,6 @@
 //! The command line: what was typed, checked for syntax. It decides nothing.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -91,6 +92,10 @@ pub(crate) struct Faults {
     /// Wait this long before every reply, for instance 50ms or 2s
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub(crate) delay: humantime::Duration,
+    /// Replies that wait at once; others wait for their turn first, as where so many workers need
+    /// `--delay` for each request [default: all]
+    #[arg(long, value_name = "N", requires = "delay")]
+    pub(crate) concurrency: Option<NonZeroUsize>,
     /// Part of the requests that get an error, 0 to 1
     #[arg(long, value_name = "RATE", default_value = "0")]
     pub(crate) error_rate: Rate,

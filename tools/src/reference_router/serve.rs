@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write as _};
+use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subject, Subscriber}
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
@@ -69,6 +71,11 @@ async fn serve(args: Args) -> Result<Counts, ServeError> {
     let sender = Sender {
         client: client.clone(),
         poison: spawn_poison(args.nats.clone()),
+        places: Rc::new(Semaphore::new(
+            args.faults
+                .concurrency
+                .map_or(Semaphore::MAX_PERMITS, NonZeroUsize::get),
+        )),
     };
     for subject in &args.subject {
         let requests = subscribe(&client, subject, &args.queue).await?;
@@ -175,6 +182,8 @@ async fn answer(requests: Subscriber, router: Rc<RefCell<Router>>, sender: Sende
             } else {
                 let sender = sender.clone();
                 spawn_local(async move {
+                    // Never closed. First come, first served.
+                    let _place = sender.places.acquire().await;
                     sleep(reply.wait).await;
                     sender.send(reply).await;
                 });
@@ -194,6 +203,8 @@ fn spawn_poison(server: ServerAddr) -> UnboundedSender<Subject> {
 struct Sender {
     client: Client,
     poison: UnboundedSender<Subject>,
+    /// Places of replies that wait.
+    places: Rc<Semaphore>,
 }
 
 impl Sender {

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::crew::Times;
-use crate::failure::Failure;
 use crate::figures::Cell;
 use crate::job::{Contender, Kind};
+use ipc_tools::stage::Failure;
 
 /// Compares ipc-gateway with other ways to do the same, in one run.
 #[derive(Debug, Parser)]
@@ -109,7 +109,7 @@ impl RunArgs {
     pub(crate) fn times(&self) -> Result<Times, Failure> {
         let time = |seconds: f64| {
             Duration::try_from_secs_f64(seconds)
-                .map_err(|_| Failure(format!("{seconds} seconds are no time")))
+                .map_err(|_| Failure::Failed(format!("{seconds} seconds are no time")))
         };
         let counted = time(self.seconds)?;
         if counted.is_zero() {

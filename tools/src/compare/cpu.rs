@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::failure::{Failure, While as _};
+use ipc_tools::stage::{Failure, While as _};
 
 /// Nanoseconds that a thread has run, from the text of its `schedstat`.
 fn run_time(text: &str) -> Option<u64> {
@@ -20,7 +20,7 @@ fn of(pid: u32) -> Result<u64, Failure> {
         // A thread may end meanwhile.
         if let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) {
             sum += run_time(&text)
-                .ok_or_else(|| Failure(format!("{path}: schedstat says {text:?}")))?;
+                .ok_or_else(|| Failure::Failed(format!("{path}: schedstat says {text:?}")))?;
         }
     }
     Ok(sum)

@@ -7,13 +7,13 @@ use std::thread;
 use ipc_ringbuf::monotonic_ns;
 
 use crate::cpu;
-use crate::failure::{Failure, While as _};
 use crate::figures::{Cpu, Figures};
 use crate::job::Job;
 use crate::orders::{Interval, READY, Report};
-use crate::process::{Process, Speaks};
 use crate::server::{SOON, own};
 use crate::stats::Latencies;
+use ipc_tools::stage::{Failure, While as _};
+use ipc_tools::stage::{Process, Speaks};
 
 /// The load goes on for so long after the interval, so that the last sample is not too late.
 const TAIL: Duration = Duration::from_millis(100);
@@ -66,7 +66,7 @@ pub(crate) fn measure(
         let line = serde_json::to_string(job).or_say("cannot write the job")?;
         let mut command: Command = own(&["client", &line])?;
         let name = format!("{} client {}", job.contender.name(), job.number);
-        crew.push(Process::start(name, &mut command, Speaks::Output)?.in_peace());
+        crew.push(Process::start_unlogged(&name, &mut command, Speaks::Output)?.in_peace());
     }
     for client in &crew {
         let line = client.line(SOON)?;
@@ -105,7 +105,7 @@ pub(crate) fn measure(
 }
 
 fn complaint(client: &Process, line: &str) -> Failure {
-    Failure(match serde_json::from_str(line) {
+    Failure::Failed(match serde_json::from_str(line) {
         Ok(Report::Failed(why)) => format!("{}: {why}", client.name()),
         _ => format!("{} said {line:?}", client.name()),
     })

@@ -3,7 +3,7 @@
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
-use crate::failure::Failure;
+use ipc_tools::stage::Failure;
 
 /// Bytes before the body.
 pub(crate) const HEAD: usize = 12;
@@ -30,7 +30,7 @@ pub(crate) fn length(bytes: &[u8]) -> Result<Option<usize>, Failure> {
     if (8..=8 + LARGEST).contains(&length) {
         Ok(Some(4 + length))
     } else {
-        Err(Failure(format!("a frame of {length} bytes")))
+        Err(Failure::Failed(format!("a frame of {length} bytes")))
     }
 }
 

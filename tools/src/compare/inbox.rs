@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::ReadyChunks;
 
-use crate::failure::{Failure, While as _};
 use crate::wire::decimal;
+use ipc_tools::stage::{Failure, While as _};
 
 /// Answers that may wait for us; more than any window.
 const SUBSCRIPTION_CAPACITY: usize = 1 << 18;
@@ -126,6 +126,6 @@ impl Answers {
         let digits = message.subject.as_bytes().get(self.prefix..);
         digits
             .and_then(decimal)
-            .ok_or_else(|| Failure(format!("an answer came to {}", message.subject)))
+            .ok_or_else(|| Failure::Failed(format!("an answer came to {}", message.subject)))
     }
 }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use crate::args::{LocalArgs, LocalContender};
 use crate::crew::{self, Roles, Times};
-use crate::failure::{Failure, While as _};
 use crate::figures::{Best, Cell, Comparison, Figures, Summary};
 use crate::job::{Contender, Job, Kind};
 use crate::machine::Machine;
-use crate::process::Process;
 use crate::report::Document;
 use crate::server::{ROUTE, Upstream, gateway_beside, start_gateway, start_uds_gateway};
 use crate::{cpu, probe, progress};
+use ipc_tools::stage::Process;
+use ipc_tools::stage::{Failure, While as _};
 
 /// Lines of the gateway's configuration that make its worker look without pause, on the last core.
 /// It yields between looks, as it does on a machine with too few cores to give one to it alone.

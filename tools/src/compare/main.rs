@@ -22,7 +22,6 @@
 //! | `frames`, `uds_gateway` | the Unix-socket baseline |
 //! | `responder` | answers requests |
 //! | `server` | starts nats-server, the responder and the gateways |
-//! | `process` | a process that ends with its guard |
 //! | `cpu`, `probe`, `machine` | processor time, placement of the cores, what machine it is |
 //! | `stats`, `figures`, `report` | medians and spread, ratios, table and JSON |
 //! | `targets` | what the gateway is to reach, and whether it did |
@@ -34,7 +33,6 @@ mod args;
 mod contenders;
 mod cpu;
 mod crew;
-mod failure;
 mod figures;
 mod frames;
 mod inbox;
@@ -44,7 +42,6 @@ mod machine;
 mod nats;
 mod orders;
 mod probe;
-mod process;
 mod report;
 mod responder;
 mod server;
@@ -63,9 +60,9 @@ use clap::Parser as _;
 use ipc_tools::artifact::{Artifact, Check, Verdict};
 
 use crate::args::{Command, RunArgs, What};
-use crate::failure::{Failure, While as _};
 use crate::report::Document;
 use crate::uds_gateway::Upstream;
+use ipc_tools::stage::{Failure, While as _};
 
 /// The gateway has this allocator too, so that contenders differ in what they do only.
 #[global_allocator]
@@ -84,11 +81,11 @@ fn main() -> ExitCode {
 fn run(what: What) -> Result<(), Failure> {
     match what {
         What::Nats(args) => {
-            process::end_all_on_signals()?;
+            ipc_tools::stage::end_all_on_signals()?;
             give(&nats::run(&args)?, "compare-nats", &args.run)
         }
         What::Local(args) => {
-            process::end_all_on_signals()?;
+            ipc_tools::stage::end_all_on_signals()?;
             give(&local::run(&args)?, "compare-local", &args.run)
         }
         What::Client { job } => contenders::run(&serde_json::from_str(&job).or_say("the job")?),

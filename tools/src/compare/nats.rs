@@ -4,17 +4,17 @@ use std::path::PathBuf;
 
 use crate::args::NatsArgs;
 use crate::crew::{self, Roles, Times};
-use crate::failure::{Failure, While as _};
 use crate::figures::{Cell, Comparison, Figures, Summary};
 use crate::job::{Contender, Job, Kind};
 use crate::machine::Machine;
-use crate::process::Process;
 use crate::report::Document;
 use crate::server::{
     NatsServer, ROUTE, SUBJECT, Upstream, gateway_beside, start_gateway, start_responder,
     start_uds_gateway,
 };
 use crate::{cpu, probe, progress};
+use ipc_tools::stage::Process;
+use ipc_tools::stage::{Failure, While as _};
 
 /// Runs all cells.
 ///

@@ -16,7 +16,7 @@ use std::io::{self, BufRead as _, Write as _};
 
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Failure, While as _};
+use ipc_tools::stage::{Failure, While as _};
 
 /// What a client process says once it is connected.
 pub(crate) const READY: &str = "ready";

@@ -7,8 +7,8 @@ use std::thread;
 use core_affinity::CoreId;
 use ipc_ringbuf::monotonic_ns;
 
-use crate::failure::Failure;
 use crate::stats::spread;
+use ipc_tools::stage::Failure;
 
 /// Round trips of one run: a fraction of a millisecond, so that most runs are not disturbed.
 const TRIPS: u64 = 500;

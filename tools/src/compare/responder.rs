@@ -5,9 +5,9 @@ use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::thread;
 
-use crate::failure::{Failure, While as _};
 use crate::orders;
 use crate::wire::{Event, Reader, greeting, push_decimal, until_greeted};
+use ipc_tools::stage::{Failure, While as _};
 
 /// Answers until standard input ends.
 ///
@@ -51,7 +51,9 @@ fn answer(reader: &mut Reader, out: &mut Vec<u8>) -> Result<(), Failure> {
                 out.extend_from_slice(b"\r\n");
             }
             Event::Ping => out.extend_from_slice(b"PONG\r\n"),
-            Event::Error(text) => return Err(Failure(format!("the server complains: {text}"))),
+            Event::Error(text) => {
+                return Err(Failure::Failed(format!("the server complains: {text}")));
+            }
             _ => {}
         }
     }
@@ -87,6 +89,6 @@ mod tests {
         let mut reader = Reader::default();
         reader.fill(&mut text).unwrap();
         let failure = answer(&mut reader, &mut Vec::new()).unwrap_err();
-        assert!(failure.0.contains("Slow Consumer"));
+        assert!(failure.to_string().contains("Slow Consumer"));
     }
 }

@@ -8,9 +8,9 @@ use std::process::Command;
 
 use ipc_ringbuf::{ClientBuilder, Code, Request};
 
-use crate::failure::{Failure, While as _};
 use crate::orders::READY;
-use crate::process::{Process, Speaks};
+use ipc_tools::stage::{Failure, While as _};
+use ipc_tools::stage::{Process, Speaks};
 
 /// Longest time for a server to be ready.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -43,7 +43,7 @@ impl NatsServer {
         std::fs::write(&config, text).or_say(format_args!("cannot write {}", config.display()))?;
         let mut command = Command::new(program);
         command.arg("-c").arg(&config);
-        let process = Process::start("nats-server", &mut command, Speaks::Error)?;
+        let process = Process::start_unlogged("nats-server", &mut command, Speaks::Error)?;
         process.wait_for("Server is ready", SOON)?;
         Ok(Self {
             process,
@@ -69,7 +69,8 @@ pub(crate) fn own(arguments: &[&str]) -> Result<Command, Failure> {
 /// It cannot connect.
 pub(crate) fn start_responder(server: &str) -> Result<Process, Failure> {
     let mut command = own(&["responder", "--address", server, "--subject", SUBJECT])?;
-    let process = Process::start("the responder", &mut command, Speaks::Output)?.in_peace();
+    let process =
+        Process::start_unlogged("the responder", &mut command, Speaks::Output)?.in_peace();
     process.wait_for(READY, SOON)?;
     Ok(process)
 }
@@ -84,7 +85,8 @@ pub(crate) fn start_uds_gateway(socket: &Path, server: Option<&str>) -> Result<P
     if let Some(server) = server {
         command.args(["--address", server]);
     }
-    let process = Process::start("the uds gateway", &mut command, Speaks::Output)?.in_peace();
+    let process =
+        Process::start_unlogged("the uds gateway", &mut command, Speaks::Output)?.in_peace();
     process.wait_for(READY, SOON)?;
     Ok(process)
 }
@@ -153,7 +155,7 @@ pub(crate) fn start_gateway(
             command.env_remove(name);
         }
     }
-    let process = Process::start("the gateway", &mut command, Speaks::Output)?;
+    let process = Process::start_unlogged("the gateway", &mut command, Speaks::Output)?;
     process.wait_for("serving", SOON)?;
     until_connected(socket)?;
     Ok(process)
@@ -174,7 +176,9 @@ fn until_connected(socket: &Path) -> Result<(), Failure> {
             return Ok(());
         }
         if ipc_ringbuf::monotonic_ns() > give_up {
-            return Err(Failure(format!("the gateway completes requests as {code}")));
+            return Err(Failure::Failed(format!(
+                "the gateway completes requests as {code}"
+            )));
         }
     }
 }
@@ -205,7 +209,8 @@ pub(crate) fn start_iceoryx2(
         "--payload",
         payload,
     ])?;
-    let process = Process::start("the iceoryx2 server", &mut command, Speaks::Output)?.in_peace();
+    let process =
+        Process::start_unlogged("the iceoryx2 server", &mut command, Speaks::Output)?.in_peace();
     process.wait_for(READY, SOON)?;
     Ok(process)
 }

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 
-use crate::failure::{Failure, While as _};
 use crate::orders::{Interval, Report};
+use ipc_tools::stage::{Failure, While as _};
 
 /// Different bodies; a prime, so that neighbours in any power of two differ.
 const BODIES: usize = 61;
@@ -90,13 +90,13 @@ impl Slots {
             .get_mut(slot)
             .filter(|began| **began != 0)
             .ok_or_else(|| {
-                Failure(format!(
+                Failure::Failed(format!(
                     "an answer came to request {slot}, which is not outstanding"
                 ))
             })?;
         let since = core::mem::take(began);
         if *answer != **self.body(slot) {
-            return Err(Failure(format!(
+            return Err(Failure::Failed(format!(
                 "the answer to request {slot} has {} bytes that are not those of the request",
                 answer.len()
             )));
@@ -134,7 +134,9 @@ impl Slots {
                     .map(|value| (value.value_iterated_to(), value.count_at_value()))
                     .collect(),
             )),
-            lost => Err(Failure(format!("{lost} requests were never answered"))),
+            lost => Err(Failure::Failed(format!(
+                "{lost} requests were never answered"
+            ))),
         }
     }
 }
@@ -183,7 +185,7 @@ mod tests {
         let wrong = slots.body(second).clone();
         assert!(slots.finish(first, &wrong, 120).is_err());
         let lost = slots.report().unwrap_err();
-        assert_eq!(lost.0, "2 requests were never answered");
+        assert_eq!(lost.to_string(), "2 requests were never answered");
     }
 
     #[test]

@@ -17,9 +17,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
-use crate::failure::{Failure, While as _};
 use crate::inbox::{self, Answers, Asker};
 use crate::{frames, orders, responder};
+use ipc_tools::stage::{Failure, While as _};
 
 /// Bytes that one read has room for, at least.
 const CHUNK: usize = 64 * 1024;
@@ -219,7 +219,7 @@ async fn dispatch(mut answers: Answers, desk: Rc<Desk>) -> Result<(), Failure> {
         for message in answers.next().await? {
             let slot = answers.slot_of(&message)?;
             let Waiter { outbox, number } = desk.leave(slot).ok_or_else(|| {
-                Failure(format!(
+                Failure::Failed(format!(
                     "an answer came to request {slot}, which nobody made"
                 ))
             })?;

@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 
-use crate::failure::{Failure, While as _};
+use ipc_tools::stage::{Failure, While as _};
 
 /// Bytes that one read asks for, at least.
 const CHUNK: usize = 256 * 1024;
@@ -259,7 +259,9 @@ pub(crate) fn until_greeted(
             match event {
                 Event::Pong => return Ok(()),
                 Event::Error(text) => {
-                    return Err(Failure(format!("{server} refuses the connection: {text}")));
+                    return Err(Failure::Failed(format!(
+                        "{server} refuses the connection: {text}"
+                    )));
                 }
                 _ => {}
             }

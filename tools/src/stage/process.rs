@@ -1,12 +1,12 @@
-//! Processes that this one starts: each has a log and is ended with its guard, and all of them end
-//! when a signal ends this process.
+//! Processes that this one starts: each is ended with its guard, and all of them end when a signal
+//! ends this process.
 
 use core::time::Duration;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
@@ -23,6 +23,8 @@ static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 static SCRATCH: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// Longest time to end after SIGTERM.
 const FAREWELL: Duration = Duration::from_secs(15);
+/// Longest time to end after the end of its input.
+const PEACE: Duration = Duration::from_secs(2);
 /// Exit code after a signal.
 const INTERRUPTED: i32 = 130;
 
@@ -98,8 +100,11 @@ pub enum Speaks {
 pub struct Process {
     name: String,
     child: Child,
+    /// Closed with this guard.
     input: Option<ChildStdin>,
     said: Receiver<String>,
+    /// How long it has to end by itself.
+    farewell: Duration,
 }
 
 impl Process {
@@ -117,10 +122,33 @@ impl Process {
         let path = logs.join(format!("{name}.txt"));
         let log = File::options().create(true).append(true).open(&path);
         let log = Arc::new(log.or_say(path.display())?);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::spawn(name, command, speaks, Some(&log))
+    }
+
+    /// Starts it without a log: what it does not speak on goes where that of this process goes.
+    ///
+    /// # Errors
+    /// The operating system's, with the name.
+    pub fn start_unlogged(
+        name: &str,
+        command: &mut Command,
+        speaks: Speaks,
+    ) -> Result<Self, Failure> {
+        match speaks {
+            Speaks::Output => command.stdout(Stdio::piped()),
+            Speaks::Error => command.stdout(Stdio::null()).stderr(Stdio::piped()),
+        };
+        Self::spawn(name, command, speaks, None)
+    }
+
+    fn spawn(
+        name: &str,
+        command: &mut Command,
+        speaks: Speaks,
+        log: Option<&Arc<File>>,
+    ) -> Result<Self, Failure> {
+        command.stdin(Stdio::piped());
         let mut running = RUNNING.lock().or_say("the list of processes")?;
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child = command
@@ -134,10 +162,10 @@ impl Process {
             Speaks::Error => (None, Some(tell)),
         };
         if let Some(pipe) = child.stdout.take() {
-            read(pipe, Arc::clone(&log), out);
+            read(pipe, log.cloned(), out);
         }
         if let Some(pipe) = child.stderr.take() {
-            read(pipe, log, err);
+            read(pipe, log.cloned(), err);
         }
         let input = child.stdin.take();
         Ok(Self {
@@ -145,7 +173,15 @@ impl Process {
             child,
             input,
             said,
+            farewell: Duration::ZERO,
         })
+    }
+
+    /// Lets it end by itself when its input is closed, for it has something to clean up.
+    #[must_use]
+    pub const fn in_peace(mut self) -> Self {
+        self.farewell = PEACE;
+        self
     }
 
     /// What it is called.
@@ -193,6 +229,20 @@ impl Process {
                 RecvTimeoutError::Disconnected => format!("{name} has ended"),
             })
         })
+    }
+
+    /// Its next line, if there is one already.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn early_line(&self) -> Result<Option<String>, Failure> {
+        match self.said.try_recv() {
+            Ok(line) => Ok(Some(line)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => {
+                Err(Failure::new(format_args!("{} has ended", self.name)))
+            }
+        }
     }
 
     /// Waits until it says this; what it said before that is in the error.
@@ -253,16 +303,25 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        self.input = None;
+        let since = Instant::now();
+        while let Some(left) = self.farewell.checked_sub(since.elapsed()) {
+            if let Err(RecvTimeoutError::Disconnected) = self.said.recv_timeout(left) {
+                break;
+            }
+        }
         self.kill();
     }
 }
 
 /// Reads a pipe on a thread of its own: one that nobody reads would stop its writer.
-fn read(pipe: impl Read + Send + 'static, log: Arc<File>, tell: Option<Sender<String>>) {
+fn read(pipe: impl Read + Send + 'static, log: Option<Arc<File>>, tell: Option<Sender<String>>) {
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            // A log that cannot be written must not stop the process.
-            writeln!(&*log, "{line}").ok();
+            if let Some(log) = &log {
+                // A log that cannot be written must not stop the process.
+                writeln!(&**log, "{line}").ok();
+            }
             if let Some(tell) = &tell {
                 // Read on even when nobody listens any more.
                 tell.send(line).ok();

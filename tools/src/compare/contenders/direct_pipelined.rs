@@ -4,11 +4,11 @@
 use ipc_ringbuf::monotonic_ns;
 
 use super::{go, in_time};
-use crate::failure::Failure;
 use crate::inbox::{self, Answers, Asker};
 use crate::job::Job;
 use crate::orders::{self, Interval, Report};
 use crate::slots::Slots;
+use ipc_tools::stage::Failure;
 
 pub(super) async fn run(job: &Job) -> Result<Report, Failure> {
     let (asker, mut answers) = inbox::open(&job.address, &job.subject).await?;

@@ -7,11 +7,11 @@ use std::rc::Rc;
 use ipc_ringbuf::monotonic_ns;
 
 use super::{go, in_time};
-use crate::failure::{Failure, While as _};
 use crate::inbox;
 use crate::job::Job;
 use crate::orders::{self, Report};
 use crate::slots::Slots;
+use ipc_tools::stage::{Failure, While as _};
 
 pub(super) async fn run(job: &Job) -> Result<Report, Failure> {
     let client = inbox::connect(&job.address).await?;

@@ -4,10 +4,10 @@ use ipc_ringbuf::error::EndReason;
 use ipc_ringbuf::{Client, ClientBuilder, Code, Request, SubmitError, WaitStrategy, monotonic_ns};
 
 use super::{PATIENCE, rest};
-use crate::failure::{Failure, While as _};
 use crate::job::{Job, Kind};
 use crate::orders::{self, Report};
 use crate::slots::Slots;
+use ipc_tools::stage::{Failure, While as _};
 
 /// Smallest message room that is asked for, in bytes: the library's default.
 const ROOM: usize = 4032;
@@ -16,7 +16,7 @@ pub(super) fn run(job: &Job) -> Result<Report, Failure> {
     let mut client = attach(job)?;
     let route = client
         .route(&job.subject)
-        .ok_or_else(|| Failure(format!("the gateway has no route {:?}", job.subject)))?;
+        .ok_or_else(|| Failure::Failed(format!("the gateway has no route {:?}", job.subject)))?;
     orders::say_ready()?;
     let interval = orders::wait_for_go()?;
     let mut slots = Slots::new(job.window, job.payload, interval)?;
@@ -62,7 +62,7 @@ fn fill(client: &mut Client, route: u16, slots: &mut Slots, now: u64) -> Result<
                 slots.take_back(slot);
                 return Ok(());
             }
-            Err(error) => return Err(Failure(format!("cannot submit: {error}"))),
+            Err(error) => return Err(Failure::Failed(format!("cannot submit: {error}"))),
         }
     }
     Ok(())
@@ -71,7 +71,7 @@ fn fill(client: &mut Client, route: u16, slots: &mut Slots, now: u64) -> Result<
 /// Waits for a completion, then takes all there are.
 fn take(client: &mut Client, slots: &mut Slots) -> Result<(), Failure> {
     let Some(first) = client.wait(PATIENCE) else {
-        return Err(Failure(match client.end_reason() {
+        return Err(Failure::Failed(match client.end_reason() {
             Some(EndReason::PeerDied) => "the gateway is gone".to_owned(),
             Some(reason) => format!("the gateway ended the session: {reason}"),
             None => format!("nothing was completed within {PATIENCE:?}"),
@@ -81,7 +81,7 @@ fn take(client: &mut Client, slots: &mut Slots) -> Result<(), Failure> {
     let mut next = Some(first);
     while let Some(completion) = next {
         if completion.code() != Code::Ok {
-            return Err(Failure(format!(
+            return Err(Failure::Failed(format!(
                 "a request was completed as {}",
                 completion.code()
             )));

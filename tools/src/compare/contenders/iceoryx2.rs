@@ -17,11 +17,11 @@ use iceoryx2::service::port_factory::request_response::PortFactory;
 use ipc_ringbuf::monotonic_ns;
 
 use super::{PATIENCE, rest};
-use crate::failure::{Failure, While as _};
 use crate::job::{Job, Kind};
 use crate::orders::{self, Report};
 use crate::probe;
 use crate::slots::Slots;
+use ipc_tools::stage::{Failure, While as _};
 
 /// Longest sleep of the server before it looks whether it is still wanted.
 const SLICE: Duration = Duration::from_millis(100);
@@ -161,7 +161,9 @@ fn wait(pending: &VecDeque<(usize, Pending)>, bell: Option<&Bell>) -> Result<(),
             None => look_again(&mut looks) || monotonic_ns() < give_up,
         };
         if !goes_on {
-            return Err(Failure(format!("there was no answer within {PATIENCE:?}")));
+            return Err(Failure::Failed(format!(
+                "there was no answer within {PATIENCE:?}"
+            )));
         }
     }
     Ok(())

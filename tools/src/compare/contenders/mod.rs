@@ -23,10 +23,10 @@ use core::time::Duration;
 
 use ipc_ringbuf::monotonic_ns;
 
-use crate::failure::{Failure, While as _};
 use crate::job::{Contender, Job, Kind};
 use crate::orders::{self, Interval, Report};
 use crate::probe;
+use ipc_tools::stage::{Failure, While as _};
 
 /// After this long without an answer the outstanding ones are lost.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ pub(crate) fn run(job: &Job) -> Result<(), Failure> {
         #[cfg(not(feature = "iceoryx2"))]
         Contender::Iceoryx2 => Err(Failure::new(crate::job::NO_ICEORYX2)),
     };
-    let report = done.unwrap_or_else(|failure| Report::Failed(failure.0));
+    let report = done.unwrap_or_else(|failure| Report::Failed(failure.to_string()));
     orders::say(&serde_json::to_string(&report).or_say("cannot write the report")?)
 }
 
@@ -85,7 +85,7 @@ async fn in_time<T>(
     tokio::time::timeout(left + PATIENCE, run)
         .await
         .unwrap_or_else(|_| {
-            Err(Failure(format!(
+            Err(Failure::Failed(format!(
                 "answers are missing {PATIENCE:?} after the last request"
             )))
         })

@@ -6,11 +6,11 @@ use std::net::TcpStream;
 use ipc_ringbuf::monotonic_ns;
 
 use super::PATIENCE;
-use crate::failure::{Failure, While as _};
 use crate::job::Job;
 use crate::orders::{self, Report};
 use crate::slots::Slots;
 use crate::wire::{Event, Reader, decimal, greeting, until_greeted};
+use ipc_tools::stage::{Failure, While as _};
 
 pub(super) fn run(job: &Job) -> Result<Report, Failure> {
     let server = &job.address;
@@ -80,7 +80,9 @@ fn take(
                 slots.finish(slot, message.payload, now)?;
             }
             Event::Ping => out.extend_from_slice(b"PONG\r\n"),
-            Event::Error(text) => return Err(Failure(format!("the server complains: {text}"))),
+            Event::Error(text) => {
+                return Err(Failure::Failed(format!("the server complains: {text}")));
+            }
             _ => {}
         }
     }

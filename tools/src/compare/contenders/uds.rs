@@ -6,11 +6,11 @@ use std::os::unix::net::UnixStream;
 use ipc_ringbuf::monotonic_ns;
 
 use super::{PATIENCE, rest};
-use crate::failure::{Failure, While as _};
 use crate::frames;
 use crate::job::Job;
 use crate::orders::{self, Report};
 use crate::slots::Slots;
+use ipc_tools::stage::{Failure, While as _};
 
 /// Bytes that one read takes, at most, beside room for one whole frame.
 const CHUNK: usize = 256 * 1024;

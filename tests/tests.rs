@@ -14,6 +14,7 @@
 //! | `clients` | each handle of the client library, and a gateway that ends under it |
 //! | `contract` | the rules of a decide request: Router and builder refuse the same |
 //! | `protocol` | `docs/PROTOCOL.md`: its numbers are the code's, and a client written from it works |
+//! | `client_c` | `examples/client.c`, written from that page too: built with every warning, and run |
 //! | `control` | ends, quotas, readiness, counters, clients that say nothing |
 //! | `alerts` | the rules and the dashboard of `deploy/`, with the real Prometheus |
 //! | `logs` | how log lines look, what is never in them |
@@ -33,6 +34,7 @@
 
 mod alerts;
 mod bench;
+mod client_c;
 mod clients;
 mod compare;
 mod contract;

@@ -18,6 +18,13 @@ pub const MAX_HEADER_BYTES: u32 = 8 * 1024;
 pub type Words = [u64; DESCRIPTOR_WORDS];
 
 /// Which of the three classes a completion belongs to: whether the request may have run.
+///
+/// ```
+/// use ipc_ringbuf::{Code, Outcome};
+///
+/// assert_eq!(Code::Timeout.outcome(), Outcome::Unknown);
+/// assert_eq!(Outcome::Unknown.name(), "unknown");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -54,6 +61,16 @@ impl fmt::Display for Outcome {
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $outcome:ident, $status:literal;)*) => {
         /// Why a request completed the way it did. Numbers and names are stable for ever.
+        ///
+        /// ```
+        /// use ipc_ringbuf::{Code, Outcome};
+        ///
+        /// let code = Code::from_number(207).unwrap();
+        /// assert_eq!(code, Code::UpstreamDown);
+        /// assert_eq!(code.outcome(), Outcome::Rejected);
+        /// assert_eq!((code.name(), code.number(), code.status()), ("UPSTREAM_DOWN", 207, 503));
+        /// assert!(Code::Ok.is_success() && !code.is_success());
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u16)]
         #[non_exhaustive]

@@ -62,6 +62,14 @@ impl fmt::Display for PeerMisbehaved {
 impl core::error::Error for PeerMisbehaved {}
 
 /// Why a session ended, or was refused. Numbers and names are stable for ever.
+///
+/// ```
+/// use ipc_ringbuf::EndReason;
+///
+/// let reason = EndReason::from_number(11).unwrap();
+/// assert_eq!((reason, reason.name()), (EndReason::SlowClient, "SLOW_CLIENT"));
+/// assert_eq!(reason.advice(), "attach again");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u16)]
 #[non_exhaustive]
@@ -156,6 +164,14 @@ impl fmt::Display for EndReason {
 }
 
 /// Why a client could not attach.
+///
+/// ```
+/// use ipc_ringbuf::{AttachError, ClientBuilder};
+///
+/// let error = ClientBuilder::new().socket("/nonexistent/gateway.sock").connect().unwrap_err();
+/// assert!(matches!(error, AttachError::NotRunning { .. }));
+/// assert!(error.to_string().starts_with("no gateway at /nonexistent/gateway.sock"));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AttachError {

@@ -27,6 +27,11 @@ use crate::primitive::AtomicU32;
 
 /// The monotonic clock, in nanoseconds (`CLOCK_MONOTONIC`). The same clock in every process of the
 /// machine.
+///
+/// ```
+/// let before = ipc_ringbuf::monotonic_ns();
+/// assert!(ipc_ringbuf::monotonic_ns() >= before);
+/// ```
 #[inline]
 #[must_use]
 pub fn monotonic_ns() -> u64 {

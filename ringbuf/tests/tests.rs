@@ -6,6 +6,7 @@
 //! | `properties` | random operations against a simple model |
 //! | `hostile` | either side writes what it should not |
 //! | `resume` | a gateway's end that goes on where another has stopped |
+//! | `shown` | every public item that an application calls has an example |
 //! | `two_threads` | both sides at full speed |
 #![cfg(not(loom))]
 #![expect(
@@ -17,5 +18,6 @@
 mod hostile;
 mod properties;
 mod resume;
+mod shown;
 mod support;
 mod two_threads;

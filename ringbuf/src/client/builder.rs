@@ -17,6 +17,24 @@ use crate::layout::Geometry;
 use crate::sys;
 
 /// How to attach. Every setting has a default.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use ipc_ringbuf::{ClientBuilder, Reattach, WaitStrategy};
+///
+/// let client = ClientBuilder::new()
+///     .socket("/run/ipc-gateway/gateway.sock")
+///     .name("pricing")
+///     .entries(1024)
+///     .message_size(16 * 1024)
+///     .attach_timeout(Duration::from_secs(5))
+///     .reattach(Reattach::Wait(Duration::from_secs(2)))
+///     .wait_strategy(WaitStrategy::Park)
+///     .timestamps(false)
+///     .server_uid(998)
+///     .connect()?;
+/// # Ok::<(), ipc_ringbuf::AttachError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it connects"]
 pub struct ClientBuilder {
@@ -118,6 +136,15 @@ impl ClientBuilder {
 
     /// Accepts a gateway that runs as any user. Whoever can create the socket's path can then
     /// read and answer every request.
+    ///
+    /// ```no_run
+    /// use ipc_ringbuf::ClientBuilder;
+    ///
+    /// // Nobody but this user can make a socket in this directory.
+    /// let socket = "/home/me/private/gateway.sock";
+    /// let client = ClientBuilder::new().socket(socket).danger_any_server().connect()?;
+    /// # Ok::<(), ipc_ringbuf::AttachError>(())
+    /// ```
     pub const fn danger_any_server(mut self) -> Self {
         self.trusted = Some(TrustedServer::Anyone);
         self
@@ -149,6 +176,7 @@ impl ClientBuilder {
     }
 
     /// Attaches, for any number of threads.
+    /// [`SharedClient`] shows it.
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
@@ -157,6 +185,7 @@ impl ClientBuilder {
     }
 
     /// Attaches, for the tasks of the tokio runtime that this is called on.
+    /// [`AsyncClient`] shows it.
     ///
     /// # Errors
     /// As [`connect`](Self::connect).

@@ -16,6 +16,26 @@ pub struct Timing {
 }
 
 /// The completion of one request, in the client's private memory. Its block is free again.
+///
+/// ```no_run
+/// use ipc_ringbuf::{ClientBuilder, Outcome, Request};
+///
+/// let mut client = ClientBuilder::new().connect()?;
+/// let completion = client.call(Request::to("decide").payload(b"{}").user_data(17))?;
+/// assert_eq!(completion.ticket().0, 17);
+/// match completion.outcome() {
+///     Outcome::Answered => println!("{} {:?}", completion.code(), completion.payload()),
+///     Outcome::Rejected => println!("never sent; again in {:?}", completion.retry_after()),
+///     _ => println!("status {}: it may have run", completion.status()),
+/// }
+/// for (name, value) in completion.headers() {
+///     println!("{name}: {value}");
+/// }
+/// println!("{:?} in the ring", completion.timing().ring_wait);
+/// // To keep it while the client goes on.
+/// let kept = completion.to_owned();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Completion<'a> {
     pub(crate) cqe: Cqe,
@@ -89,6 +109,17 @@ impl<'a> Completion<'a> {
 }
 
 /// A [`Completion`] that does not borrow the client.
+///
+/// ```no_run
+/// use ipc_ringbuf::{ClientBuilder, Request};
+///
+/// let client = ClientBuilder::new().connect_shared()?;
+/// let completion = client.call(Request::to("decide").payload(b"{}"))?;
+/// println!("{} {}: {:?}", completion.outcome(), completion.code(), completion.payload());
+/// println!("request {}: {:?}", completion.ticket().0, completion.get().timing());
+/// let reply: Box<[u8]> = completion.into_payload();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct OwnedCompletion {
     cqe: Cqe,

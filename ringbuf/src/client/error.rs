@@ -8,6 +8,8 @@ use crate::entry::Code;
 use crate::headers::HeaderError;
 
 /// Why a request was not submitted. The request comes back.
+///
+/// [`Client`](super::Client) shows what to do with one that has no block.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SubmitError<'a> {
@@ -50,6 +52,18 @@ impl fmt::Display for SubmitError<'_> {
 impl core::error::Error for SubmitError<'_> {}
 
 /// Why [`Client::call`](super::Client::call) did not send its request. Nothing was sent: it is safe to try again.
+///
+/// ```no_run
+/// use ipc_ringbuf::{CallError, ClientBuilder, Request};
+///
+/// let mut client = ClientBuilder::new().connect()?;
+/// match client.call(Request::to("decide").payload(&[0; 100_000])) {
+///     Ok(completion) => println!("{}", completion.code()),
+///     Err(CallError::TooLarge { limit }) => println!("a block holds {limit} bytes"),
+///     Err(error) => println!("not sent: {error}"),
+/// }
+/// # Ok::<(), ipc_ringbuf::AttachError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallError {

@@ -37,6 +37,8 @@ const LOOKS_PER_CLOCK: u32 = 64;
 /// outstanding completes as `GATEWAY_RESTARTED`, or as `DRAINING` if the gateway says that it never
 /// took it, and later submissions attach again as [`Reattach`] says.
 ///
+/// One request at a time:
+///
 /// ```no_run
 /// use ipc_ringbuf::{ClientBuilder, Request};
 ///
@@ -44,6 +46,44 @@ const LOOKS_PER_CLOCK: u32 = 64;
 /// let reply = client.call(Request::to("decide").payload(b"{}"))?;
 /// println!("{} {:?}", reply.code(), reply.payload());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// As many as the session has blocks:
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use ipc_ringbuf::{ClientBuilder, Request, SubmitError};
+///
+/// let mut client = ClientBuilder::new().entries(64).connect()?;
+/// let route = client.route("decide").ok_or("the gateway has no route decide")?;
+/// println!("{} requests of {} bytes", client.entries(), client.message_size());
+/// let (mut sent, count) = (0, 1000);
+/// while sent < count || client.outstanding() > 0 {
+///     while sent < count {
+///         match client.submit(Request::to(route).payload(b"{}").user_data(sent)) {
+///             Ok(_) => sent += 1,
+///             Err(SubmitError::Full(_)) => break,
+///             Err(error) => return Err(error.to_string().into()),
+///         }
+///     }
+///     let completion = client.wait(Duration::from_secs(1));
+///     println!("{:?}", completion.map(|completion| completion.code()));
+/// }
+/// if !client.is_attached() {
+///     println!("ended: {:?}, {:?}", client.end_reason(), client.last_attach_error());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// In a loop that has other things to do:
+///
+/// ```no_run
+/// # let mut client = ipc_ringbuf::ClientBuilder::new().connect()?;
+/// client.flush();
+/// while let Some(completion) = client.poll() {
+///     println!("{}", completion.code());
+/// }
+/// # Ok::<(), ipc_ringbuf::AttachError>(())
 /// ```
 #[derive(Debug)]
 pub struct Client {
@@ -112,6 +152,7 @@ impl Client {
 
     /// Takes a block to write the payload in place. `request` says everything but the payload,
     /// which must be empty.
+    /// [`Loan`] shows it.
     ///
     /// # Errors
     /// [`SubmitError`] gives the request back.

@@ -11,6 +11,22 @@ use crate::entry::Sqe;
 ///
 /// It is an [`io::Write`], so that serialisers can write into it. A `&mut [u8]` is not to be had:
 /// shared memory is never borrowed.
+///
+/// ```no_run
+/// use std::io::Write as _;
+/// use std::time::Duration;
+/// use ipc_ringbuf::{ClientBuilder, Request, Ticket};
+///
+/// let mut client = ClientBuilder::new().connect()?;
+/// let mut loan = client.loan(Request::to("decide")).map_err(|error| error.to_string())?;
+/// write!(loan, r#"{{"tenant_id":"acme"}}"#)?;
+/// assert!(!loan.is_empty());
+/// println!("{} bytes written, room for {}", loan.len(), loan.room());
+/// let ticket: Ticket = loan.submit();
+/// let completion = client.wait(Duration::from_secs(1));
+/// assert!(completion.is_none_or(|completion| completion.ticket() == ticket));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Loan<'c> {
     client: &'c mut Client,

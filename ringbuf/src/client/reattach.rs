@@ -14,6 +14,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from
 /// as it says; what it never took, and says so by ending in order, as `DRAINING` (`REJECTED`: safe
 /// to send again); everything else as `GATEWAY_RESTARTED` (`UNKNOWN`: it may have run). Attaching
 /// again backs off with jitter, so that the clients of a gateway do not come back all at once.
+///
+/// [`ClientBuilder`](super::ClientBuilder) shows how to choose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reattach {

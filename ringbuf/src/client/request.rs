@@ -34,6 +34,8 @@ impl From<u16> for RouteRef<'_> {
 }
 
 /// The mark of a submitted request, which its completion carries.
+///
+/// [`Loan`](super::Loan) and [`Completion`](super::Completion) show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
@@ -50,7 +52,9 @@ pub(crate) const IDEMPOTENCY_HEADER: &str = "idempotency_key";
 /// let request = Request::to("decide")
 ///     .header("trace_id", "0af7651916cd43dd8448eb211c80319c")
 ///     .payload(b"{}")
-///     .timeout(Duration::from_millis(250));
+///     .timeout(Duration::from_millis(250))
+///     .idempotency_key("order-17")
+///     .user_data(17);
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is submitted"]
@@ -79,6 +83,8 @@ impl<'a> Request<'a> {
 
     /// A decide request that [`DecideRequest::build`](crate::decide::DecideRequest::build) has
     /// checked, with the headers that go with it.
+    ///
+    /// [`DecideRequest`](crate::decide::DecideRequest) shows it.
     #[cfg(feature = "router")]
     pub fn decide(decide: &'a crate::decide::Decide) -> Self {
         let mut request = Self::to("decide").payload(decide.payload());

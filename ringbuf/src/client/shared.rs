@@ -24,6 +24,22 @@ const SLICE: Duration = Duration::from_millis(100);
 /// A handle that any number of threads can call through. Clones share the session.
 ///
 /// A [`Client`] for each thread is faster: here every call takes a lock twice.
+///
+/// ```no_run
+/// use ipc_ringbuf::{ClientBuilder, Request};
+///
+/// let client = ClientBuilder::new().connect_shared()?;
+/// std::thread::scope(|scope| {
+///     for _ in 0..8 {
+///         let client = client.clone();
+///         scope.spawn(move || match client.call(Request::to("decide").payload(b"{}")) {
+///             Ok(completion) => println!("{}", completion.code()),
+///             Err(error) => println!("not sent: {error}"),
+///         });
+///     }
+/// });
+/// # Ok::<(), ipc_ringbuf::AttachError>(())
+/// ```
 #[derive(Clone)]
 pub struct SharedClient {
     state: Arc<Mutex<State>>,

@@ -28,6 +28,20 @@ const SLICE: Duration = Duration::from_millis(500);
 const RETRY_LOOK: Duration = Duration::from_millis(20);
 
 /// A handle that any number of tasks can call through. Clones share the session.
+///
+/// ```no_run
+/// use ipc_ringbuf::{ClientBuilder, Request};
+///
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let client = ClientBuilder::new().connect_async().await?;
+///     let one = client.call(Request::to("decide").payload(b"1"));
+///     let other = client.call(Request::to("decide").payload(b"2"));
+///     let (one, other) = tokio::join!(one, other);
+///     println!("{} {}", one?.code(), other?.code());
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct AsyncClient {
     shared: Arc<Shared>,

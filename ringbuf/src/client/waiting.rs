@@ -9,6 +9,8 @@
 //! for a while.
 
 /// How [`Client::wait`](super::Client::wait) waits.
+///
+/// [`ClientBuilder`](super::ClientBuilder) shows how to choose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitStrategy {

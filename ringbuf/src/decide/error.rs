@@ -7,6 +7,8 @@ use crate::entry::Code;
 use crate::headers::HeaderError;
 
 /// A field of a decide request.
+///
+/// [`DecideError`] shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Field {
@@ -64,6 +66,16 @@ impl fmt::Display for Field {
 }
 
 /// Why a decide request is not sent: the Router would refuse it, or not answer at all.
+///
+/// ```
+/// use ipc_ringbuf::Code;
+/// use ipc_ringbuf::decide::{DecideError, DecideRequest, Field, Task};
+///
+/// let error = DecideRequest::new("", "req-1", Task::new("chat")).build().unwrap_err();
+/// assert_eq!(error, DecideError::Empty(Field::TenantId));
+/// assert_eq!(error.code(), Code::RouterInvalidRequest);
+/// assert_eq!(Field::TenantId.name(), "tenant_id");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecideError {

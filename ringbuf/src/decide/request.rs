@@ -10,6 +10,31 @@ use super::{DecideError, Field, MAX_PAYLOAD_BYTES, Task};
 const VERSION: &str = "1";
 
 /// A decide request in the making. Nothing is checked before [`build`](Self::build).
+///
+/// ```
+/// use ipc_ringbuf::Request;
+/// use ipc_ringbuf::decide::{DecideRequest, Task};
+/// use serde_json::json;
+///
+/// let task = Task::new("chat").payload(json!({"text": "hello"}));
+/// let decide = DecideRequest::new("acme", "req-1", task)
+///     .run(
+///         "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+///         "01ARZ3NDEKTSV4RRFFQ69G5FAW",
+///         "01ARZ3NDEKTSV4RRFFQ69G5FAX",
+///     )
+///     .traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+///     .trace_id("4bf92f3577b34da6a3ce929d0e0e4736")
+///     .idempotency_key("order-17")
+///     .policy_id("cheapest")
+///     .constraints(json!({"max_cost": 0.01}))
+///     .metadata(json!({"region": "eu"}))
+///     .push_assignment()
+///     .assignment_subject("assignments.acme")
+///     .build()?;
+/// let request = Request::decide(&decide);
+/// # Ok::<(), ipc_ringbuf::decide::DecideError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct DecideRequest {
@@ -175,6 +200,19 @@ impl DecideRequest {
 }
 
 /// A decide request that keeps every rule of the contract.
+///
+/// ```
+/// use ipc_ringbuf::decide::{DecideRequest, Task};
+///
+/// let task = Task::new("chat").payload_ref("s3://bucket/prompt");
+/// let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+/// let decide = DecideRequest::new("acme", "req-1", task).traceparent(parent).build()?;
+/// assert!(decide.payload().starts_with(b"{"));
+/// assert_eq!(decide.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+/// assert_eq!(decide.idempotency_key(), None);
+/// assert!(decide.headers().any(|header| header == ("traceparent", parent)));
+/// # Ok::<(), ipc_ringbuf::decide::DecideError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decide {
     /// JSON, at most [`MAX_PAYLOAD_BYTES`].

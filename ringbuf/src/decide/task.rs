@@ -6,6 +6,9 @@ use super::check;
 use super::{DecideError, Field, MIN_TASK_PAYLOAD_BYTES};
 
 /// What the Router is to decide about.
+///
+/// [`DecideRequest`](super::DecideRequest) shows one with a payload, [`Decide`](super::Decide) one with a
+/// reference.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
     kind: String,

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything that must pass before a change lands. Needs the Rust toolchain, gcc, Python 3.11 and
 # bash; installs the two nats-server versions that the tests run against, Prometheus, nats-py,
-# hadolint, systemd's and valgrind's programs, cargo-fuzz, cargo-deny, and with --deep mdbook.
+# hadolint, systemd's, dpkg's and valgrind's programs, cargo-fuzz, cargo-deny, cargo-deb, and with
+# --deep mdbook.
 #
 #   tools/check.sh           what must pass before a change lands, about an hour
 #   tools/check.sh --deep    the same with the long form of everything, about 3 h
@@ -21,7 +22,7 @@ case "${1:-}" in
     export IPCGW_LONG=1 IPCGW_HOSTILE_SECONDS=60 IPCGW_TEST_CHURN=100000
     ;;
   *)
-    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
@@ -84,6 +85,19 @@ NATS_SERVER="$NATS_SERVER_2_14" cargo test --workspace --bench '*'
 
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --document-private-items
+
+step "the Debian package: installed, served from, upgraded, purged"
+debian dpkg-shlibdeps dpkg-dev
+debian xz xz-utils
+debian adduser adduser
+debian deb-systemd-helper init-system-helpers
+# In the short form of the program that the tests have run: nothing is built but cargo-deb.
+if [[ $profile == release ]]; then
+  ./tools/package.sh
+else
+  ./tools/package.sh --profile dev --binary "${CARGO_TARGET_DIR:-target}/debug/ipc-gateway"
+fi
+./tools/package-test.sh
 
 if [[ $profile == release ]]; then
   step "the book"

@@ -44,13 +44,25 @@ prepare() {
   mount --rbind /dev "$root/dev"
   mount -t tmpfs tmpfs "$root/run"
   mount -t tmpfs tmpfs "$root/tmp"
+  # What was changed, and what was there before.
+  mkdir "$root/tmp/upper" "$root/tmp/lower"
+  mount --bind /mnt/upper "$root/tmp/upper"
+  mount --bind / "$root/tmp/lower"
   cp -- "$deb" "$root/tmp/ipc-gateway.deb"
   cp -- "$0" "$root/tmp/package-test.sh"
   exec chroot "$root" bash /tmp/package-test.sh --inside
 }
 
 users() { cut -d: -f1 /etc/passwd /etc/group | sort; }
-files() { find / -xdev -print 2>/dev/null | grep -Ev "$LEDGERS" | sort; }
+
+# What lies in the throw-away root and not below it. Whatever others do with the machine's own files
+# meanwhile does not show. A device is a file that was deleted.
+files() {
+  local path
+  find /tmp/upper -mindepth 1 ! -type c -printf '/%P\n' | while IFS= read -r path; do
+    [[ -e /tmp/lower$path || -L /tmp/lower$path ]] || printf '%s\n' "$path"
+  done | { grep -Ev "$LEDGERS" || true; } | sort
+}
 
 # until_true WHAT COMMAND...
 until_true() {

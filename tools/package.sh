@@ -2,10 +2,12 @@
 # Builds the Debian package: its path is the last line of stdout. Installs cargo-deb, pinned, below
 # target/tools.
 #
-#   tools/package.sh                 with a release build
-#   tools/package.sh --binary FILE   of this program, and builds nothing
+#   tools/package.sh [--profile PROFILE] [--binary FILE]
 #
-# Needs: the Rust toolchain, bash, gzip, dpkg-deb, and dpkg-shlibdeps (dpkg-dev).
+# With a release build, unless another profile is named: dev packs what the tests have built, and
+# compresses in a hurry. With --binary of this program; nothing is built then.
+#
+# Needs: the Rust toolchain, bash, gzip, xz, dpkg-deb, and dpkg-shlibdeps (dpkg-dev).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,12 +22,19 @@ die() {
 
 root=$PWD
 readonly stage="$root/target/package"
-binary=
-case "$#:${1:-}" in
-  0:) ;;
-  2:--binary) binary=$(realpath -- "$2") ;;
-  *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
-esac
+binary='' profile=release
+while (($#)); do
+  case "$#:$1" in
+    1:*) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
+    *:--profile) profile=$2 ;;
+    *:--binary) binary=$(realpath -- "$2") ;;
+    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
+  esac
+  shift 2
+done
+# The programs, as cargo-deb's own compressors are slow unless it is optimised.
+compress=(--compress-system)
+if [[ $profile == dev ]]; then compress+=(--fast); fi
 command -v dpkg-shlibdeps >/dev/null || die "no dpkg-shlibdeps: install the package dpkg-dev"
 
 cargo_deb="$root/target/tools/bin/cargo-deb"
@@ -39,9 +48,10 @@ fi
 rm -rf "$stage"
 mkdir -p "$stage/share" "$stage/target/release"
 if [[ -z $binary ]]; then
-  say "building the release binary"
-  cargo build --release --locked --package ipc-gateway --bin ipc-gateway >&2
-  binary="${CARGO_TARGET_DIR:-$root/target}/release/ipc-gateway"
+  say "building the program, profile $profile"
+  cargo build --profile "$profile" --locked --package ipc-gateway --bin ipc-gateway >&2
+  # The directory of dev has another name.
+  binary="${CARGO_TARGET_DIR:-$root/target}/${profile/#dev/debug}/ipc-gateway"
 fi
 # cargo-deb takes programs from target/release of a target directory.
 cp -- "$binary" "$stage/target/release/ipc-gateway"
@@ -71,6 +81,6 @@ mkdir -p "$stage/share/bug/ipc-gateway"
 printf 'Before a report: ipc-gateway check-config; journalctl -u ipc-gateway.\n' \
   >"$stage/share/bug/ipc-gateway/presubj"
 
-CARGO_TARGET_DIR="$stage/target" "$cargo_deb" --no-build --no-dbgsym --strip \
+CARGO_TARGET_DIR="$stage/target" "$cargo_deb" --no-build --no-dbgsym --strip "${compress[@]}" \
   --output "$stage/" >&2
 printf '%s\n' "$stage"/ipc-gateway_*.deb

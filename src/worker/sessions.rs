@@ -16,8 +16,9 @@ use super::rings::{Look, Rings};
 use crate::clock::Nanos;
 use crate::metrics::session::SessionFigures;
 
-/// Submissions may wait for room this long before any is rejected for it: a burst is no overload.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// Submissions may wait for room this long before any is rejected for it: neither a burst is an
+/// overload, nor a server or Router that the scheduler keeps waiting for some slices.
+const PATIENCE: Duration = Duration::from_millis(40);
 /// How long rejecting goes on after the last submission that had to wait.
 const LINGER: Duration = Duration::from_millis(100);
 /// Under overload a request that has more time than this may wait for room for half of the rest.

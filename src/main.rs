@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ipc_gateway::cli::args::{Cli, Command};
-use ipc_gateway::cli::{bench, call, check_config, health, print_config, serve};
+use ipc_gateway::cli::{bench, call, check_config, health, print_config, serve, top};
 
 /// A message costs several small allocations in the client library; this allocator makes them
 /// cheaper than the C library's. Checkers of memory need the C library's.
@@ -21,5 +21,6 @@ fn main() -> ExitCode {
         Command::CheckConfig(args) => check_config::run(args),
         Command::PrintConfig(args) => print_config::run(args),
         Command::Health(args) => health::run(args),
+        Command::Top(args) => top::run(args),
     }
 }

@@ -23,6 +23,7 @@
 //! | `status` | `/status` against `docs/OPERATIONS.md`, and against what clients do |
 //! | `reload` | the configuration, read again while the gateway serves |
 //! | `bench` | `ipc-gateway bench`: what it reports, and how it ends |
+//! | `top` | `ipc-gateway top`: for scripts, and on a terminal |
 //! | `upgrade` | socket activation, the watchdog, restarts and upgrades under load, the units of `deploy/` |
 //! | `compare` | `compare`: each contender answers, and every figure is there |
 #![expect(
@@ -54,4 +55,5 @@ mod runbook;
 mod serve;
 mod status;
 mod support;
+mod top;
 mod upgrade;

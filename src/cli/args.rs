@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::top::TopArgs;
 use crate::config::{Overrides, parse_duration, parse_size};
 
 /// io_uring for NATS: shared-memory rings in front of one batched NATS connection.
@@ -45,6 +46,8 @@ pub enum Command {
     PrintConfig(PrintConfigArgs),
     /// Ask a running gateway whether it is alive and ready.
     Health(HealthArgs),
+    /// Show who uses a running gateway, and how it fares, in a terminal or as JSON.
+    Top(TopArgs),
 }
 
 /// Flags that win over environment and file.
@@ -360,6 +363,7 @@ mod tests {
             "check-config",
             "print-config",
             "health",
+            "top",
         ] {
             let help = parse(&format!("{name} --help")).unwrap_err();
             assert_eq!(help.exit_code(), 0);
@@ -385,6 +389,9 @@ mod tests {
             "bench --rate 0",
             "bench --duration x",
             "health --admin /a --socket /b",
+            "top --interval 99ms",
+            "top --interval 11s",
+            "top --sort colour",
         ];
         for line in bad {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

@@ -1,26 +1,20 @@
 //! `ipc-gateway health`: asks the admin server whether the gateway is alive and ready.
 //!
-//! Two requests of HTTP/1.1, each on a connection of its own. The whole conversation has one time
-//! limit: a gateway that is stopped or hangs counts as not reachable.
+//! Two questions with one time limit: a gateway that is stopped or hangs counts as not reachable.
 
 use core::time::Duration;
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::process::ExitCode;
-use std::sync::mpsc;
-use std::thread;
 
 use serde::Serialize;
 
+use super::admin::{self, Answer, LIMIT, not_reachable, within};
 use super::args::HealthArgs;
 use super::exit::Exit;
 use super::output::{complain, print_line};
 use crate::config::admin_address;
 use crate::settings::AdminAddress;
 
-/// Time for the whole conversation.
-const LIMIT: Duration = Duration::from_secs(3);
 /// Most bytes of an answer that are read.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 
@@ -68,10 +62,7 @@ impl Health {
             address, reason, ..
         } = self;
         match (self.reachable, self.live, self.ready) {
-            (false, _, _) => format!(
-                "not reachable: {address}: {reason}; is the gateway running, and is this its \
-                 --admin or --socket?"
-            ),
+            (false, _, _) => not_reachable(address, reason),
             (true, true, true) => "ready".to_owned(),
             (true, true, false) => format!("alive, not ready: {reason}"),
             (true, false, _) => format!("not alive: {reason}"),
@@ -87,15 +78,9 @@ impl Health {
     }
 }
 
-/// Asks on a thread of its own, because connecting to a Unix socket may wait without limit.
 fn ask_within(limit: Duration, address: &AdminAddress) -> Health {
-    let (sender, receiver) = mpsc::channel();
     let asked = address.clone();
-    let spawned = thread::Builder::new().spawn(move || sender.send(ask(&asked)));
-    let result = spawned.and_then(|_| {
-        let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {limit:?}"));
-        receiver.recv_timeout(limit).map_err(late)?
-    });
+    let result = within(limit, move || ask(&asked));
     let address = address.to_string();
     match result {
         Ok((live, ready)) => Health {
@@ -116,10 +101,7 @@ fn ask_within(limit: Duration, address: &AdminAddress) -> Health {
 }
 
 fn ask(address: &AdminAddress) -> io::Result<(Verdict, Verdict)> {
-    let get = |path| match address {
-        AdminAddress::Unix(socket) => get(UnixStream::connect(socket)?, path),
-        AdminAddress::Tcp(address) => get(TcpStream::connect_timeout(address, LIMIT)?, path),
-    };
+    let get = |path| admin::get(address, path, MAX_ANSWER_BYTES).map(|answer| verdict(&answer));
     Ok((get("/livez")?, get("/readyz")?))
 }
 
@@ -130,23 +112,11 @@ struct Verdict {
     reason: String,
 }
 
-fn get(mut stream: impl Read + Write, path: &str) -> io::Result<Verdict> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
-    verdict(&String::from_utf8_lossy(&answer))
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
-}
-
-/// Reads status and reason: the `reason` of a JSON object, or else the first line of the body.
-fn verdict(answer: &str) -> Option<Verdict> {
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
-    let status: u16 = status.parse().ok()?;
-    if status == 200 {
+/// Reads the reason: the `reason` of a JSON object, or else the first line of the body.
+fn verdict(Answer { status, body }: &Answer) -> Verdict {
+    if *status == 200 {
         let reason = String::new();
-        return Some(Verdict { good: true, reason });
+        return Verdict { good: true, reason };
     }
     let json: Option<serde_json::Value> = serde_json::from_str(body).ok();
     let stated = json.as_ref().and_then(|json| json.get("reason")?.as_str());
@@ -156,16 +126,18 @@ fn verdict(answer: &str) -> Option<Verdict> {
     } else {
         reason.escape_debug().to_string()
     };
-    Some(Verdict {
+    Verdict {
         good: false,
         reason: shown,
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::os::unix::net::UnixListener;
+    use std::thread;
 
     use super::*;
 
@@ -263,11 +235,8 @@ mod tests {
 
     #[test]
     fn a_reason_cannot_write_to_the_terminal() {
-        let verdict = verdict("HTTP/1.1 503 x\r\n\r\n\u{1b}[2J").unwrap();
-        assert_eq!(verdict.reason, "\\u{1b}[2J");
-        assert_eq!(
-            super::verdict("HTTP/1.1 503 x\r\n\r\n").unwrap().reason,
-            "status 503"
-        );
+        let reason = |text: &str| verdict(&Answer::parse(text).unwrap()).reason;
+        assert_eq!(reason("HTTP/1.1 503 x\r\n\r\n\u{1b}[2J"), "\\u{1b}[2J");
+        assert_eq!(reason("HTTP/1.1 503 x\r\n\r\n"), "status 503");
     }
 }

@@ -1,8 +1,9 @@
 //! The command line: one file for each subcommand, `args` for what can be typed, `exit` for what
-//! is returned. A subcommand's `run` does everything and returns the exit code; it prints its
+//! is returned, `admin` for questions to a running gateway. A subcommand's `run` does everything and returns the exit code; it prints its
 //! result on standard output, and when it fails one line on standard error for each thing that is
 //! wrong.
 
+mod admin;
 pub mod args;
 pub mod bench;
 pub mod call;
@@ -13,3 +14,4 @@ mod log;
 pub mod output;
 pub mod print_config;
 pub mod serve;
+pub mod top;

@@ -22,6 +22,19 @@ impl Interrupts {
         Ok(Self(set))
     }
 
+    /// The same for a program that changes the terminal and has to give it back: SIGHUP and SIGQUIT
+    /// too.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn hold_at_terminal() -> io::Result<Self> {
+        let Self(mut set) = Self::hold()?;
+        set.add(Signal::SIGHUP);
+        set.add(Signal::SIGQUIT);
+        set.thread_block()?;
+        Ok(Self(set))
+    }
+
     /// Returns when one of the signals has come to this process.
     ///
     /// # Errors

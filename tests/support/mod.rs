@@ -23,6 +23,7 @@ pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod router;
+pub(crate) mod screen;
 pub(crate) mod script;
 pub(crate) mod server;
 pub(crate) mod silent;

@@ -58,6 +58,19 @@ pub fn unix_seconds() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
+/// Nanoseconds since 1970 on the wall clock, for the collectors of traces; 0 before 1970.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a moment that other machines' are compared with; no deadline depends on it"
+)]
+pub fn unix_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
+}
+
 /// The system's monotonic clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct System;

@@ -19,13 +19,14 @@ use crate::health::{NatsHealth, StopSignal};
 use crate::log_level::LogLevel;
 use crate::metrics::{
     control::ControlMetrics, export::Sources, log::LogMetrics, nats::NatsMetrics,
-    worker::WorkerMetrics,
+    trace::TraceMetrics, worker::WorkerMetrics,
 };
 use crate::nats::{self, NatsError};
 use crate::placement::{self, CoreId, Placement};
 use crate::reload::Reloader;
 use crate::route::{MAX_ROUTE_NUMBERS, Route};
 use crate::settings::{NatsSettings, Threads, UpstreamKind};
+use crate::trace::{self, Random, Tracer};
 use crate::worker::cycle::Worker;
 use crate::worker::idle::Idle;
 use crate::worker::mailbox::mailbox;
@@ -83,6 +84,11 @@ pub fn run(
     let stop = StopSignal::new();
     let mut seed = [0; 4];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    let mut ids = [0; 8];
+    getrandom::fill(&mut ids).map_err(io::Error::other)?;
+    let mut ids = Random::new(u64::from_ne_bytes(ids));
+    // Only a binary with the feature `otel` has an endpoint (`config` refuses it otherwise).
+    let records = config.tracing.endpoint.is_some().then(trace::records);
     let settings = &config.workers;
     let placement = Placement::plan(settings);
     let (mut workers, mut links, mut duties, mut threads) = (vec![], vec![], vec![], vec![]);
@@ -98,6 +104,10 @@ pub fn run(
         });
         let counters = Arc::new(WorkerMetrics::for_routes(MAX_ROUTE_NUMBERS));
         metrics.push(Arc::clone(&counters));
+        let tracer = records.as_ref().map(|records| {
+            let (own, metrics) = (Random::new(ids.number()), Arc::clone(&counters));
+            Tracer::new(&config.tracing, own, Arc::clone(records), metrics)
+        });
         let parts = Parts {
             number: u8::try_from(number).unwrap_or(u8::MAX),
             upstream: (),
@@ -117,7 +127,7 @@ pub fn run(
         let idle = Idle::new(settings.idle, placement.share(number));
         let core = placement.core(number);
         if config.upstream == UpstreamKind::Loopback {
-            let worker = Worker::new(parts.with(bridge::Loopback::default()))?;
+            let worker = Worker::new(parts.with(bridge::Loopback::default()))?.traced(tracer);
             threads.push(spawn(number, worker, idle, core)?);
             continue;
         }
@@ -127,12 +137,25 @@ pub fn run(
             nats::MAX_HELD,
         );
         links.push(link);
-        let worker = Worker::new(parts.with(end))?;
+        let worker = Worker::new(parts.with(end))?.traced(tracer);
         match settings.threads {
             Threads::Merged => duties.push(Box::new(worker) as Box<dyn Duty>),
             Threads::Split => threads.push(spawn(number, worker, idle, core)?),
         }
     }
+    let trace = Arc::new(TraceMetrics::default());
+    #[cfg(feature = "otel")]
+    let exporter = match (records, config.tracing.endpoint) {
+        (Some(records), Some(url)) => Some(crate::otlp::Exporter::start(
+            url,
+            config.tracing.service_name,
+            records,
+            news.clone(),
+            Arc::clone(&trace),
+            ids.number(),
+        )?),
+        _ => None,
+    };
     let nats = match config.upstream {
         UpstreamKind::Nats => Some(Nats::start(
             config.nats,
@@ -149,6 +172,7 @@ pub fn run(
         nats: nats.as_ref().map(|nats| Arc::clone(&nats.metrics)),
         control: Arc::new(ControlMetrics::default()),
         log,
+        trace,
         routes: routes.iter().map(|route| route.name.clone()).collect(),
     };
     let health = nats.as_ref().map(|nats| Arc::clone(&nats.health));
@@ -170,6 +194,10 @@ pub fn run(
         return Ok(ended);
     }
     end(threads, &stop, nats.map(|nats| nats.thread))?;
+    #[cfg(feature = "otel")]
+    if let Some(exporter) = exporter {
+        exporter.finish();
+    }
     Ok(ended)
 }
 

@@ -11,6 +11,8 @@ pub mod health;
 pub mod log_level;
 pub mod metrics;
 pub mod nats;
+#[cfg(feature = "otel")]
+pub mod otlp;
 pub mod placement;
 pub mod reload;
 pub mod route;
@@ -18,4 +20,5 @@ pub mod router_contract;
 pub mod settings;
 pub mod status;
 pub mod throttle;
+pub mod trace;
 pub mod worker;

@@ -368,6 +368,60 @@ impl Default for LogSettings {
     }
 }
 
+/// A share, to a millionth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ratio(u32);
+
+impl Ratio {
+    /// The share; `None` if it is not from 0 to 1.
+    #[must_use]
+    pub fn new(share: f64) -> Option<Self> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "from 0 to a million"
+        )]
+        let millionths = || (share * 1e6).round() as u32;
+        (0.0..=1.0).contains(&share).then(|| Self(millionths()))
+    }
+
+    /// In millionths.
+    #[must_use]
+    pub const fn per_million(self) -> u32 {
+        self.0
+    }
+
+    /// As a number from 0 to 1.
+    #[must_use]
+    pub fn share(self) -> f64 {
+        f64::from(self.0) / 1e6
+    }
+}
+
+/// Which requests are traced, and who is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracingSettings {
+    /// The collector's URL for traces, `http` with a path; none: nothing is traced.
+    pub endpoint: Option<url::Url>,
+    /// The share of the requests without a sampled parent that is traced.
+    pub sample_ratio: Ratio,
+    /// Whether a request is traced because its client traces it.
+    pub follow_parent: bool,
+    /// What the gateway is called in traces.
+    pub service_name: String,
+}
+
+impl Default for TracingSettings {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            sample_ratio: Ratio::default(),
+            follow_parent: true,
+            service_name: "ipc-gateway".to_owned(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -67,6 +67,7 @@ const RULES: &[Rule] = &[
         rooms: &[
             "src/nats/",
             "src/control/",
+            "src/otlp/",
             "ringbuf/src/client/tasks.rs",
             "ringbuf/src/sys.rs",
         ],
@@ -76,12 +77,20 @@ const RULES: &[Rule] = &[
         rooms: &["src/control/"],
     },
     Rule {
+        words: &["opentelemetry_proto", "prost"],
+        rooms: &["src/otlp/"],
+    },
+    Rule {
         words: &["core_affinity"],
         rooms: &["src/placement.rs"],
     },
     Rule {
         words: &["crossbeam_queue", "crossbeam_channel"],
-        rooms: &["src/bridge/", "src/worker/mailbox.rs"],
+        rooms: &[
+            "src/bridge/",
+            "src/trace/record.rs",
+            "src/worker/mailbox.rs",
+        ],
     },
     Rule {
         // Not tokio's: its timers have a clock of their own.
@@ -122,9 +131,10 @@ const FLOORS: &[&[&str]] = &[
         "settings",
         "status",
         "throttle",
+        "trace",
     ],
     &["placement", "router_contract", "worker"],
-    &["control", "nats"],
+    &["control", "nats", "otlp"],
     &["config"],
     &["gateway", "reload"],
     &["cli"],

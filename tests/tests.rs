@@ -24,6 +24,7 @@
 //! | `reload` | the configuration, read again while the gateway serves |
 //! | `bench` | `ipc-gateway bench`: what it reports, and how it ends |
 //! | `top` | `ipc-gateway top`: for scripts, and on a terminal |
+//! | `traces` | what a collector receives (feature `otel`) |
 //! | `upgrade` | socket activation, the watchdog, restarts and upgrades under load, the units of `deploy/` |
 //! | `compare` | `compare`: each contender answers, and every figure is there |
 #![expect(
@@ -56,4 +57,6 @@ mod serve;
 mod status;
 mod support;
 mod top;
+#[cfg(feature = "otel")]
+mod traces;
 mod upgrade;

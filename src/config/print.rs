@@ -42,6 +42,7 @@ impl Config {
             ("workers", self.workers()),
             ("control", self.control()),
             ("log", self.log()),
+            ("tracing", self.tracing()),
             ("defaults", table([("builtin_routes", false.into())]).into()),
             ("route", routes.collect::<Vec<_>>().into()),
         ]);
@@ -115,6 +116,19 @@ impl Config {
             ("drain_timeout", show_duration(control.drain_timeout).into()),
         ])
         .into()
+    }
+
+    fn tracing(&self) -> Value {
+        let tracing = &self.tracing;
+        let mut section = table([
+            ("sample_ratio", tracing.sample_ratio.share().into()),
+            ("follow_parent", tracing.follow_parent.into()),
+            ("service_name", tracing.service_name.as_str().into()),
+        ]);
+        if let Some(url) = &tracing.endpoint {
+            section.insert("endpoint".to_owned(), url.as_str().into());
+        }
+        section.into()
     }
 
     fn log(&self) -> Value {

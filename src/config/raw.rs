@@ -22,6 +22,7 @@ pub(super) struct RawConfig {
     pub(super) workers: RawWorkers,
     pub(super) control: RawControl,
     pub(super) log: RawLog,
+    pub(super) tracing: RawTracing,
     pub(super) defaults: RawDefaults,
     pub(super) route: Vec<Spanned<RawRoute>>,
     pub(super) policy: Vec<Spanned<RawPolicy>>,
@@ -132,6 +133,16 @@ pub(super) struct RawQuota {
 pub(super) struct RawLog {
     pub(super) filter: Field<String>,
     pub(super) format: Field<RawLogFormat>,
+}
+
+/// `[tracing]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawTracing {
+    pub(super) endpoint: Field<String>,
+    pub(super) sample_ratio: Field<f64>,
+    pub(super) follow_parent: Field<bool>,
+    pub(super) service_name: Field<String>,
 }
 
 /// `log.format`.

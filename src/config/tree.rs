@@ -144,6 +144,9 @@ impl Tree {
             }
             Kind::Secret if !it.is_str() => self.wrong(value, "a secret must be a string"),
             Kind::Bool if !it.is_bool() => self.wrong(value, "wrong type, expected true or false"),
+            Kind::Ratio if !it.is_float() && !it.is_integer() => {
+                self.wrong(value, "wrong type, expected a number");
+            }
             Kind::Integer(..) | Kind::Mode if !it.is_integer() => {
                 self.wrong(value, "wrong type, expected a whole number");
             }

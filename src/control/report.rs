@@ -213,6 +213,7 @@ mod tests {
             nats: nats.is_some().then(Arc::default),
             control: Arc::default(),
             log: Arc::default(),
+            trace: Arc::default(),
         };
         Report::new(sources, nats)
     }

@@ -492,6 +492,7 @@ mod tests {
             nats: None,
             control: Arc::default(),
             log: Arc::default(),
+            trace: Arc::default(),
         };
         let report = Arc::new(Report::new(sources, None));
         let workers = vec![WorkerHandle { post, page }];

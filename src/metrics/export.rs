@@ -14,6 +14,7 @@ use super::control::ControlMetrics;
 use super::log::LogMetrics;
 use super::nats::NatsMetrics;
 use super::openmetrics::Out;
+use super::trace::TraceMetrics;
 use super::worker::{RouteMetrics, WorkerMetrics};
 
 /// Begins every name.
@@ -30,6 +31,8 @@ pub struct Sources {
     pub control: Arc<ControlMetrics>,
     /// The log's.
     pub log: Arc<LogMetrics>,
+    /// The exporter's of traces.
+    pub trace: Arc<TraceMetrics>,
     /// The routes' names, by number.
     pub routes: Vec<String>,
 }
@@ -301,6 +304,18 @@ impl Sources {
             "Log lines that were not written: the reader was too slow, or the disk full",
             self.log.lost(),
         )?;
+        out.counter(
+            "trace_spans_exported",
+            "Spans of traced requests that the collector has taken",
+            self.trace.exported.get(),
+        )?;
+        let full = self.workers.iter().map(|m| m.trace_dropped.get()).sum();
+        let dropped = [("export", self.trace.failed.get()), ("queue", full)];
+        out.counters(
+            "trace_spans_dropped",
+            "Spans of traced requests that were not sent, by reason",
+            dropped.map(|(reason, count)| ([("reason", reason)], count)),
+        )?;
         out.counters(
             "config_reloads",
             "Attempts to read the configuration again, by result",
@@ -451,6 +466,7 @@ mod tests {
             nats: Some(Arc::default()),
             control: Arc::default(),
             log: Arc::default(),
+            trace: Arc::default(),
             routes: vec!["decide".to_owned()],
         }
     }

@@ -12,6 +12,7 @@ pub mod log;
 pub mod nats;
 mod openmetrics;
 pub mod session;
+pub mod trace;
 pub mod worker;
 
 use core::fmt;

@@ -50,6 +50,8 @@ pub struct WorkerMetrics {
     pub rings_in_vain: Counter,
     /// Times that a session had rung in vain too often to be listened to further.
     pub sessions_deafened: Counter,
+    /// Spans of traced requests that had no room to wait for the exporter.
+    pub trace_dropped: Counter,
     /// Times that a client had to be woken.
     pub client_wakes: Counter,
     /// Times that the worker went to sleep.
@@ -89,6 +91,7 @@ impl Default for WorkerMetrics {
             violations: Default::default(),
             rings_in_vain: Counter::default(),
             sessions_deafened: Counter::default(),
+            trace_dropped: Counter::default(),
             client_wakes: Counter::default(),
             sleeps: Counter::default(),
             cycles: Counter::default(),

@@ -34,6 +34,7 @@ use crate::bridge::{Duty, Upstream};
 use crate::clock::{Clock, Nanos};
 use crate::metrics::worker::WorkerMetrics;
 use crate::route::Route;
+use crate::trace::Tracer;
 
 mod accept;
 mod complete;
@@ -94,6 +95,8 @@ pub struct Worker<U, C> {
     overloaded_until: Nanos,
     slow: SlowClients,
     onlooker: Onlooker,
+    /// What traces; none unless there is somebody to send traces to.
+    tracer: Option<Box<Tracer>>,
     /// When to look again although nobody rings: submissions or notices wait for room, and room
     /// makes no sound; or a session is not listened to.
     look_again: Nanos,
@@ -155,7 +158,15 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             overloaded_until: Nanos(0),
             slow: SlowClients::new(parts.slow_client_timeout),
             onlooker: Onlooker::default(),
+            tracer: None,
         })
+    }
+
+    /// The same with a tracer.
+    #[must_use]
+    pub fn traced(mut self, tracer: Option<Tracer>) -> Self {
+        self.tracer = tracer.map(Box::new);
+        self
     }
 
     /// One cycle. Returns how much was done: 0 when there was nothing to do.

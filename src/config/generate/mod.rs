@@ -25,6 +25,7 @@ fn values(kind: Kind) -> String {
         }
         Kind::Bool => "true or false".to_owned(),
         Kind::Integer(least, most) => format!("{least} to {most}"),
+        Kind::Ratio => "0.0 to 1.0".to_owned(),
         Kind::Mode => "0o600 for the owner, nothing for others".to_owned(),
         Kind::Duration(least, most) | Kind::Size(least, most) => format!("{least} to {most}"),
         Kind::Texts(rule) => format!("a list of {rule}"),

@@ -63,6 +63,7 @@ fn value(key: &Key) -> Result<Value, toml::de::Error> {
         Kind::Integer(least, most) => {
             json!({ "type": "integer", "minimum": least, "maximum": most })
         }
+        Kind::Ratio => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         Kind::Mode => json!({ "type": "integer", "minimum": 0o600, "maximum": 0o770 }),
         Kind::Duration(..) => {
             json!({ "type": "string", "pattern": "^(0|[0-9]+ *(ns|us|ms|s|m|h))$" })

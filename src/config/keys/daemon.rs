@@ -1,7 +1,7 @@
 //! The keys of the process.
 
 use super::Absent::{Default, Depends};
-use super::Kind::{Bool, Duration, Integer, Mode, Size, Text, Words};
+use super::Kind::{Bool, Duration, Integer, Mode, Ratio, Size, Text, Words};
 use super::{Form, Key, Section};
 
 pub(super) const TOP: Section = Section {
@@ -228,6 +228,40 @@ pub(super) const LOG: Section = Section {
             "How lines look: for people, or one JSON object a line.",
         )
         .variable("LOG_FORMAT"),
+    ],
+};
+
+pub(super) const TRACING: Section = Section {
+    name: "tracing",
+    form: Form::Table,
+    prose: "Traces to an OpenTelemetry collector, from a gateway that was built with the feature otel.",
+    keys: &[
+        Key::new(
+            "endpoint",
+            Text("http://HOST:PORT, or a URL with the path for traces"),
+            Depends("nothing is traced"),
+            "Where spans are sent, as OTLP over HTTP. Without a path /v1/traces is meant. There is no \
+             TLS: let a collector on the same machine send them on.",
+        )
+        .like("\"http://127.0.0.1:4318\""),
+        Key::new(
+            "sample_ratio",
+            Ratio,
+            Default("0.0"),
+            "The share of requests to trace among those whose client does not trace them.",
+        ),
+        Key::new(
+            "follow_parent",
+            Bool,
+            Default("true"),
+            "Whether a request is traced whose traceparent says that its client records it.",
+        ),
+        Key::new(
+            "service_name",
+            Text("1 to 255 printable ASCII characters without spaces"),
+            Default("\"ipc-gateway\""),
+            "What the gateway is called in traces.",
+        ),
     ],
 };
 

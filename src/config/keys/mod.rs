@@ -5,7 +5,7 @@
 //!
 //! | file | what it has |
 //! |---|---|
-//! | `daemon` | the keys of the process: upstream, workers, control, log |
+//! | `daemon` | the keys of the process: upstream, workers, control, log, tracing |
 //! | `nats` | the keys of the connections to NATS, and backpressure |
 //! | `routing` | the keys of routes and policies |
 
@@ -26,6 +26,8 @@ pub(super) enum Kind {
     Bool,
     /// A whole number from the first to the second.
     Integer(i64, i64),
+    /// A number from 0 to 1.
+    Ratio,
     /// Permission bits.
     Mode,
     /// A duration from the first to the second.
@@ -147,6 +149,7 @@ pub(super) const SECTIONS: &[Section] = &[
     daemon::CONTROL,
     daemon::QUOTA,
     daemon::LOG,
+    daemon::TRACING,
     daemon::DEFAULTS,
     routing::ROUTE,
     routing::BREAKER,

@@ -5,6 +5,7 @@ mod control;
 mod credentials;
 mod policy;
 mod routes;
+mod tracing;
 mod upstream;
 mod worker;
 
@@ -19,8 +20,8 @@ use super::raw::{RawLogFormat, RawUpstream};
 use super::source::{ConfigFile, Environment, Given, Host, Overrides, flag_or_variable};
 use crate::route::Route;
 use crate::settings::{
-    AdminAddress, ControlSettings, LogFormat, LogSettings, NatsSettings, UpstreamKind,
-    WorkerSettings,
+    AdminAddress, ControlSettings, LogFormat, LogSettings, NatsSettings, TracingSettings,
+    UpstreamKind, WorkerSettings,
 };
 
 /// The whole configuration, checked.
@@ -38,6 +39,8 @@ pub struct Config {
     pub upstream: UpstreamKind,
     /// What is logged.
     pub log: LogSettings,
+    /// What is traced.
+    pub tracing: TracingSettings,
 }
 
 /// Everything that a [`Config`] is made of; the earlier field wins.
@@ -59,6 +62,7 @@ impl TryFrom<Layers<'_>> for Config {
             control: control::resolve(&layers, &routes)?,
             upstream: upstream_kind(&layers)?,
             log: log(&layers)?,
+            tracing: tracing::resolve(&layers)?,
             routes,
         })
     }

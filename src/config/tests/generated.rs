@@ -77,6 +77,11 @@ fn each_key() -> impl Iterator<Item = (&'static Section, &'static Key)> {
 #[test]
 fn the_parser_takes_every_key_of_the_table() {
     for (section, key) in each_key() {
+        if section.full(key) == "tracing.endpoint" && !cfg!(feature = "otel") {
+            let text = file(section, key, key.sample());
+            assert!(refusal(&text).contains("--features otel"));
+            continue;
+        }
         let text = file(section, key, key.sample());
         parse(&text).unwrap_or_else(|error| panic!("{text}\n{error}"));
     }
@@ -128,6 +133,11 @@ fn ranges_and_words_are_those_of_the_parser() {
                     format!("must be from {least} to {most}"),
                 )
             }
+            Kind::Ratio => (
+                ["0", "1", "0.5"].map(str::to_owned).to_vec(),
+                ["-0.1", "1.1", "nan"].map(str::to_owned).to_vec(),
+                "must be from 0.0 to 1.0".to_owned(),
+            ),
             Kind::Words(words) => (
                 Vec::new(),
                 vec![format!("'{}x'", words[0])],

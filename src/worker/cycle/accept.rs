@@ -173,6 +173,13 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                         break;
                     };
                     self.timers.arm(token.place(), entry.deadline);
+                    let (body, header_len) = match &mut self.tracer {
+                        None => (body, sqe.header_len),
+                        Some(tracer) => {
+                            let most = self.upstream.max_payload();
+                            tracer.begin(token.place(), body, sqe.header_len, most)
+                        }
+                    };
                     let request = Request {
                         token,
                         route: sqe.route,
@@ -181,7 +188,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                         accepted: now,
                         deadline: entry.deadline,
                         body,
-                        header_len: sqe.header_len,
+                        header_len,
                         tenant: session.tenant.clone(),
                     };
                     // Room was reserved above, and this end is the only one that sends.

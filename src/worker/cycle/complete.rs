@@ -106,6 +106,11 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                 if session.completed() == Dirtied::Now {
                     self.dirty.push(entry.seat);
                 }
+                if let Some(tracer) = &mut self.tracer {
+                    let (place, taken) =
+                        (reply.token.place(), (entry.accepted, entry.ring_wait_ns));
+                    tracer.complete(place, entry.route, taken, reply, cqe.code, now);
+                }
             }
             Err(fault) => {
                 self.metrics.abandoned.increment();

@@ -27,6 +27,7 @@ use crate::reload::Reloader;
 use crate::route::{MAX_ROUTE_NUMBERS, Route};
 use crate::settings::{NatsSettings, Threads, UpstreamKind};
 use crate::trace::{self, Random, Tracer};
+use crate::version;
 use crate::worker::cycle::Worker;
 use crate::worker::idle::Idle;
 use crate::worker::mailbox::mailbox;
@@ -61,6 +62,11 @@ pub fn run(
     level: LogLevel,
     serving: impl FnOnce(&Path),
 ) -> Result<Ended, GatewayError> {
+    tracing::info!(
+        version = version::VERSION,
+        revision = version::REVISION,
+        "starting"
+    );
     // A socket that is passed takes the place of the one that is configured, which does not change
     // the configuration.
     let read = config.clone();

@@ -21,4 +21,5 @@ pub mod settings;
 pub mod status;
 pub mod throttle;
 pub mod trace;
+pub mod version;
 pub mod worker;

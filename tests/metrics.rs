@@ -24,6 +24,7 @@ const LABELS: &[&str] = &[
     "reason",
     "resource",
     "result",
+    "revision",
     "route",
     "understood",
     "version",

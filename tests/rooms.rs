@@ -132,6 +132,7 @@ const FLOORS: &[&[&str]] = &[
         "status",
         "throttle",
         "trace",
+        "version",
     ],
     &["placement", "router_contract", "worker"],
     &["control", "nats", "otlp"],

@@ -8,6 +8,7 @@
 //! | `load` | many requests of several client processes |
 //! | `jetstream` | streams that capture a subject; publish and stream routes |
 //! | `crash` | clients that are killed |
+//! | `documents` | version, completions, man pages |
 //! | `exit_codes` | what goes wrong before a request is sent: one line and the documented code |
 //! | `examples` | each program of `examples/`, against a Router of `examples/` |
 //! | `faults` | a test for each numbered fault of `docs/FAULTS.md` |
@@ -42,6 +43,7 @@ mod compare;
 mod contract;
 mod control;
 mod crash;
+mod documents;
 mod examples;
 mod exit_codes;
 mod faults;

@@ -10,13 +10,15 @@ use core::time::Duration;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use super::top::TopArgs;
 use crate::config::{Overrides, parse_duration, parse_size};
+use crate::version;
 
 /// io_uring for NATS: shared-memory rings in front of one batched NATS connection.
 #[derive(Debug, Parser)]
-#[command(name = "ipc-gateway", version, max_term_width = 100)]
+#[command(name = "ipc-gateway", version, long_version = version::LONG, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 failure, 2 usage, 69 gateway not reachable, \
                         71 system error, 73 cannot create a socket, 77 not permitted, \
@@ -44,6 +46,10 @@ pub enum Command {
     CheckConfig(CheckConfigArgs),
     /// Print the default configuration, its schema, or what holds and why.
     PrintConfig(PrintConfigArgs),
+    /// Print completions for a shell.
+    Completions(CompletionsArgs),
+    /// Write man pages.
+    Man(ManArgs),
     /// Ask a running gateway whether it is alive and ready.
     Health(HealthArgs),
     /// Show who uses a running gateway, and how it fares, in a terminal or as JSON.
@@ -161,6 +167,27 @@ pub struct PrintConfigArgs {
     /// The same as one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `completions`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipc-gateway completions bash > ~/.local/share/bash-completion/completions/ipc-gateway
+  ipc-gateway completions fish > ~/.config/fish/completions/ipc-gateway.fish")]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// `man`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipc-gateway man --out ~/.local/share/man/man1")]
+pub struct ManArgs {
+    /// Directory for the pages; made if it does not exist.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 /// `call`
@@ -362,6 +389,8 @@ mod tests {
             "bench",
             "check-config",
             "print-config",
+            "completions",
+            "man",
             "health",
             "top",
         ] {
@@ -385,6 +414,8 @@ mod tests {
             "call --window 65537",
             "call --message-size 65MiB",
             "call one two",
+            "completions tcsh",
+            "man",
             "bench --clients 0",
             "bench --rate 0",
             "bench --duration x",

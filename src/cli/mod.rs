@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand, `args` for what can be typed, `exit` for what
-//! is returned, `admin` for questions to a running gateway. A subcommand's `run` does everything and returns the exit code; it prints its
+//! is returned, `admin` for questions to a running gateway, `documents` for completions and man pages.
+//! A subcommand's `run` does everything and returns the exit code; it prints its
 //! result on standard output, and when it fails one line on standard error for each thing that is
 //! wrong.
 
@@ -8,6 +9,7 @@ pub mod args;
 pub mod bench;
 pub mod call;
 pub mod check_config;
+pub mod documents;
 pub mod exit;
 pub mod health;
 mod log;

@@ -81,7 +81,7 @@ impl Report {
         let held = sources.nats.as_ref().map_or(0, |nats| nats.held.get());
         let mut state = self.state();
         let gateway = GatewayStatus {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: crate::version::VERSION.to_owned(),
             pid: std::process::id(),
             uptime_seconds: seconds(now.since(self.began)),
             live: live.is_ok(),

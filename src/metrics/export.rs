@@ -16,6 +16,7 @@ use super::nats::NatsMetrics;
 use super::openmetrics::Out;
 use super::trace::TraceMetrics;
 use super::worker::{RouteMetrics, WorkerMetrics};
+use crate::version;
 
 /// Begins every name.
 const PREFIX: &str = "ipcgw";
@@ -67,11 +68,14 @@ impl Sources {
 impl Collector for Sources {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Out::new(encoder);
-        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        let program = [
+            ("version", version::VERSION),
+            ("revision", version::REVISION),
+        ];
         out.info(
             "build",
-            "Always 1; the label says which version runs",
-            &version,
+            "Always 1; the labels say which program runs",
+            &program,
         )?;
         self.encode_workers(&mut out)?;
         self.encode_routes(&mut out)?;

@@ -3,7 +3,6 @@
 //! Without git or outside of its own checkout the revision is `unknown`, unless
 //! `IPC_GATEWAY_REVISION` names it. Runs again when a commit or what is compiled has changed, so that
 //! `+modified` is true of what is in the binary.
-#![expect(clippy::print_stdout, reason = "cargo is told on standard output")]
 
 use std::env;
 use std::path::Path;

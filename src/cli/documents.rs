@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Command, CommandFactory as _};
+use clap_complete::Shell;
 
 use super::args::{Cli, CompletionsArgs, ManArgs};
 use super::exit::Exit;
@@ -16,7 +17,12 @@ use crate::version::VERSION;
 pub fn completions(args: &CompletionsArgs) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut visible(), "ipc-gateway", &mut script);
-    let script = String::from_utf8_lossy(&script);
+    let mut script = String::from_utf8_lossy(&script).into_owned();
+    if args.shell == Shell::Bash {
+        // clap_complete 4.6 takes the hyphen of the program's name for the start of a subcommand in
+        // half of the places, so that nothing after a subcommand would be completed.
+        script = script.replace("ipc__subcmd__gateway", "ipc__gateway");
+    }
     print_line(script.trim_end())
         .err()
         .unwrap_or(Exit::Ok)

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ipc_gateway::cli::args::{Cli, Command};
-use ipc_gateway::cli::{bench, call, check_config, documents, health, print_config, serve, top};
+use ipc_gateway::cli::{
+    bench, call, check_config, doctor, documents, health, print_config, serve, top,
+};
 
 /// A message costs several small allocations in the client library; this allocator makes them
 /// cheaper than the C library's. Checkers of memory need the C library's.
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
         Command::PrintConfig(args) => print_config::run(args),
         Command::Completions(args) => documents::completions(args),
         Command::Man(args) => documents::man(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Health(args) => health::run(args),
         Command::Top(args) => top::run(args),
     }

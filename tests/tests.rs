@@ -8,6 +8,7 @@
 //! | `load` | many requests of several client processes |
 //! | `jetstream` | streams that capture a subject; publish and stream routes |
 //! | `crash` | clients that are killed |
+//! | `doctor` | `ipc-gateway doctor`: a good set-up, and each fault of one |
 //! | `documents` | version, completions, man pages |
 //! | `exit_codes` | what goes wrong before a request is sent: one line and the documented code |
 //! | `examples` | each program of `examples/`, against a Router of `examples/` |
@@ -43,6 +44,7 @@ mod compare;
 mod contract;
 mod control;
 mod crash;
+mod doctor;
 mod documents;
 mod examples;
 mod exit_codes;

@@ -50,6 +50,8 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Write man pages.
     Man(ManArgs),
+    /// Examine machine, sockets and NATS servers, and say what to do.
+    Doctor(DoctorArgs),
     /// Ask a running gateway whether it is alive and ready.
     Health(HealthArgs),
     /// Show who uses a running gateway, and how it fares, in a terminal or as JSON.
@@ -165,6 +167,25 @@ pub struct PrintConfigArgs {
     pub effective: bool,
 
     /// The same as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `doctor`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  ipc-gateway doctor --config gateway.toml
+  ipc-gateway doctor --nats nats://10.0.0.1:4222 --json | jq '.[] | select(.level != \"OK\")'
+
+Run it as the gateway's user, with its limits. It starts and changes nothing, and publishes nothing to
+the subject of a route.
+Exit codes: 0 nothing is FAIL, 1 something is, 2 a flag is wrong, 78 the configuration is wrong.")]
+pub struct DoctorArgs {
+    /// Flags that win over environment and file.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
+
+    /// Print one JSON array of check, level, found and advice in place of text.
     #[arg(long)]
     pub json: bool,
 }
@@ -391,6 +412,7 @@ mod tests {
             "print-config",
             "completions",
             "man",
+            "doctor",
             "health",
             "top",
         ] {

@@ -9,6 +9,7 @@ pub mod args;
 pub mod bench;
 pub mod call;
 pub mod check_config;
+pub mod doctor;
 pub mod documents;
 pub mod exit;
 pub mod health;

@@ -1,8 +1,12 @@
 //! The limit on open descriptors, and what is kept back from clients.
 
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use ipc_ringbuf::sys::packet_pair;
+use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{getsockopt, sockopt};
 
 /// Descriptors that a session takes while it is served.
 const EACH: u64 = 8;
@@ -13,10 +17,30 @@ const BESIDES: u64 = 1024;
 /// operator when clients have used up all others; a quarter of the limit if that is less.
 const RESERVED: u64 = 96;
 
+/// Descriptors that so many sessions take, with the gateway's own.
+#[must_use]
+pub fn descriptors_for(sessions: u32) -> u64 {
+    u64::from(sessions) * EACH + BESIDES
+}
+
+/// Whether the kernel tells which process is at the other end of a socket, in a way that shows its
+/// end (Linux 6.5). Without it only the socket's end shows that a client has gone.
+///
+/// # Errors
+/// When there are no sockets.
+pub fn sees_processes() -> io::Result<bool> {
+    let (socket, _other) = packet_pair()?;
+    match getsockopt(&socket, sockopt::PeerPidfd) {
+        Ok(_) => Ok(true),
+        Err(Errno::ENOPROTOOPT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Raises the soft limit to the hard one, and warns when that is not enough for so many sessions:
 /// clients beyond it would be refused as OVERLOADED.
 pub fn raise_descriptors(sessions: u32) {
-    let wanted = u64::from(sessions) * EACH + BESIDES;
+    let wanted = descriptors_for(sessions);
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return;
     };

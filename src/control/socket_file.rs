@@ -18,7 +18,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
 use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::geteuid;
+use nix::unistd::{AccessFlags, eaccess, geteuid};
 
 use super::start_error::StartError;
 
@@ -124,6 +124,50 @@ impl Drop for SocketFile {
         if there.is_ok_and(|there| there.ino() == self.inode) {
             std::fs::remove_file(&self.path).ok();
         }
+    }
+}
+
+/// What is at the place of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vacancy {
+    /// Nobody listens there, and the directory is there.
+    Free,
+    /// The directory is not there, and can be made.
+    Unmade,
+    /// Somebody listens there.
+    Listening,
+}
+
+/// Looks whether a gateway of this user could listen for clients at this path; makes and takes
+/// nothing.
+///
+/// # Errors
+/// [`StartError`] as at the start of a gateway. That somebody listens there is none.
+pub fn vacancy(path: &Path, flag: &'static str) -> Result<Vacancy, StartError> {
+    let failed = |source: io::Error| StartError::os(path, flag, source);
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = dir.unwrap_or_else(|| Path::new("."));
+    let mut there = dir;
+    while !there.try_exists().map_err(failed)? {
+        there = there
+            .parent()
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .unwrap_or_else(|| Path::new("."));
+    }
+    if !there.is_dir() {
+        return Err(failed(io::ErrorKind::NotADirectory.into()));
+    }
+    check_directory(there, path, flag)?;
+    let access = AccessFlags::W_OK | AccessFlags::X_OK;
+    eaccess(there, access).map_err(|errno| failed(errno.into()))?;
+    match path.symlink_metadata() {
+        Ok(it) if !it.file_type().is_socket() => {
+            let path = path.to_owned();
+            Err(StartError::NotASocket { path, flag })
+        }
+        Ok(_) if !is_stale(path, SockType::SeqPacket).map_err(failed)? => Ok(Vacancy::Listening),
+        _ if there != dir => Ok(Vacancy::Unmade),
+        _ => Ok(Vacancy::Free),
     }
 }
 

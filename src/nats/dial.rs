@@ -169,7 +169,7 @@ impl Dial {
     ) -> Result<ConnectOptions, String> {
         let settings = &self.settings;
         let (serial, notices) = (self.serial, self.notices.clone());
-        let mut options = ConnectOptions::new()
+        let options = ConnectOptions::new()
             .name(&settings.name)
             .connection_timeout(settings.connect_timeout)
             .ping_interval(settings.ping_interval)
@@ -194,18 +194,26 @@ impl Dial {
                 }
                 core::future::ready(())
             });
-        let tls = &settings.tls;
-        if tls.required {
-            options = options.require_tls(true);
-        }
-        if let Some(path) = &tls.ca_file {
-            options = options.add_root_certificates(path.clone());
-        }
-        if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
-            options = options.add_client_certificate(cert.clone(), key.clone());
-        }
-        sign_in(options, &settings.auth).await
+        secured(options, settings).await
     }
+}
+
+/// Adds TLS and credentials.
+pub(super) async fn secured(
+    mut options: ConnectOptions,
+    settings: &NatsSettings,
+) -> Result<ConnectOptions, String> {
+    let tls = &settings.tls;
+    if tls.required {
+        options = options.require_tls(true);
+    }
+    if let Some(path) = &tls.ca_file {
+        options = options.add_root_certificates(path.clone());
+    }
+    if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
+        options = options.add_client_certificate(cert.clone(), key.clone());
+    }
+    sign_in(options, &settings.auth).await
 }
 
 /// What a server complains about while a connection is made.
@@ -244,7 +252,8 @@ async fn sign_in(options: ConnectOptions, auth: &NatsAuth) -> Result<ConnectOpti
     })
 }
 
-fn refused(error: &ConnectError, auth: &NatsAuth) -> Failure {
+/// What went wrong, and whose fault it is.
+pub(super) fn refused(error: &ConnectError, auth: &NatsAuth) -> Failure {
     use ConnectErrorKind::{Authentication, AuthorizationViolation};
     let cause = match error.kind() {
         Authentication | AuthorizationViolation => Cause::Authorization,
@@ -293,7 +302,7 @@ pub(super) fn without_userinfo(url: &str) -> &str {
 }
 
 /// Removes the configured secret from text, whoever put it there.
-fn scrub(text: String, auth: &NatsAuth) -> String {
+pub(super) fn scrub(text: String, auth: &NatsAuth) -> String {
     match auth {
         NatsAuth::Password {
             password: secret, ..

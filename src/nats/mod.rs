@@ -10,7 +10,8 @@
 //! 5. `witness`, `quarantine`: whose reply ended a connection, and what keeps it from others.
 //! 6. `held`, `resend`, `publish`: requests on their way out.
 //! 7. `complaint`, `refused`: what the server does not let us do.
-//! 8. `backpressure`: what the Router says of its load, as `router_contract` reads it.
+//! 8. `probe`: what `ipc-gateway doctor` sees of a server.
+//! 9. `backpressure`: what the Router says of its load, as `router_contract` reads it.
 //!
 //! The third and the fifth do no IO: [`Desk`], [`Held`] and [`Queue`] are public so that the
 //! simulation (`tools/src/simulate`) drives the same code as the room does.
@@ -33,6 +34,7 @@ mod held;
 mod inbox;
 mod outstanding;
 mod pool;
+mod probe;
 mod publish;
 mod quarantine;
 mod refused;
@@ -48,6 +50,7 @@ pub use desk::Desk;
 pub use error::NatsError;
 pub use held::{Held, Queue};
 pub use outstanding::Serial;
+pub use probe::{Probe, Rights, Seen, Unreached, probe};
 pub use requester::MAX_HELD;
 pub use runtime::run;
 pub use witness::witness;

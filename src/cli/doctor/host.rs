@@ -1,0 +1,175 @@
+//! Looking: what the kernel, `/proc` and `/sys` say of this machine. Judges nothing.
+
+use std::fs::read_to_string;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ipc_ringbuf::sys::{self, BellPage};
+
+use crate::control::sees_processes;
+
+/// What is seen of the machine. `None` where the machine does not say.
+#[derive(Clone, Debug)]
+pub(super) struct HostFacts {
+    /// The kernel's release.
+    pub(super) kernel: Option<String>,
+    /// What the rings need: why it cannot be had, if not.
+    pub(super) rings: Result<(), String>,
+    /// Whether the end of a client's process is seen.
+    pub(super) sees_processes: bool,
+    /// The hard limit on open descriptors; `u64::MAX` for none.
+    pub(super) descriptors: Option<u64>,
+    /// Bytes of memory that can be had, and what bounds them.
+    pub(super) memory: Option<(u64, &'static str)>,
+    /// Places that memory is swapped to.
+    pub(super) swaps: usize,
+    /// Whether all users of the machine are seen as they are.
+    pub(super) all_users: Option<bool>,
+    /// What `/proc` is mounted with that hides processes.
+    pub(super) hidden: Option<String>,
+    pub(super) clock: Option<String>,
+    pub(super) cores: usize,
+    /// Cores that the scheduler leaves alone, as the kernel lists them.
+    pub(super) isolated: Option<String>,
+    pub(super) governor: Option<String>,
+}
+
+impl HostFacts {
+    pub(super) fn look() -> Self {
+        let line = |path: &str| read_to_string(path).ok().map(|text| text.trim().to_owned());
+        let cpu = "/sys/devices/system/cpu";
+        Self {
+            kernel: line("/proc/sys/kernel/osrelease"),
+            rings: rings().map_err(|(what, error)| format!("{what}: {error}")),
+            sees_processes: sees_processes().unwrap_or(false),
+            descriptors: line("/proc/self/limits").and_then(|text| hard_descriptors(&text)),
+            memory: memory(),
+            swaps: line("/proc/swaps").map_or(0, |text| text.lines().count().saturating_sub(1)),
+            all_users: line("/proc/self/uid_map").map(|map| maps_everybody(&map)),
+            hidden: line("/proc/self/mountinfo").and_then(|text| hidepid(&text)),
+            clock: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            isolated: line(&format!("{cpu}/isolated")).filter(|list| !list.is_empty()),
+            governor: line(&format!("{cpu}/cpu0/cpufreq/scaling_governor")),
+        }
+    }
+}
+
+/// Makes one of everything that rings and their bells are made of.
+fn rings() -> Result<(), (&'static str, io::Error)> {
+    use std::os::fd::AsFd as _;
+    let memory = sys::sealed_memfd("ipc-gateway-doctor", 4096).map_err(|e| ("memfd_create", e))?;
+    sys::check_sealed(memory.as_fd()).map_err(|e| ("memfd seals", e))?;
+    let bell = sys::eventfd().map_err(|e| ("eventfd", e))?;
+    sys::ring_eventfd(bell.as_fd());
+    if !sys::is_readable(bell.as_fd()) {
+        return Err(("eventfd", io::Error::other("rung, and not readable")));
+    }
+    BellPage::create().map_err(|e| ("bell page", e))?;
+    Ok(())
+}
+
+/// The hard limit in `/proc/self/limits`.
+fn hard_descriptors(limits: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))?;
+    match line.split_whitespace().nth(4)? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
+/// Whether a `uid_map` maps every user to the same number.
+fn maps_everybody(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// The option of the mount of `/proc` that hides processes of others.
+fn hidepid(mounts: &str) -> Option<String> {
+    let proc = mounts
+        .lines()
+        .rfind(|line| line.split(' ').nth(4) == Some("/proc"))?;
+    let options = proc.split([' ', ',']);
+    let mut hiding = options.filter(|option| option.starts_with("hidepid="));
+    let found = hiding.next()?;
+    (!matches!(found, "hidepid=0" | "hidepid=off")).then(|| found.to_owned())
+}
+
+fn memory() -> Option<(u64, &'static str)> {
+    let info = read_to_string("/proc/meminfo").ok()?;
+    let free = available(&info)?;
+    let groups = read_to_string("/proc/self/cgroup").unwrap_or_default();
+    match in_group(Path::new("/sys/fs/cgroup"), &groups) {
+        Some(left) if left < free => Some((left, "the limit of the control group")),
+        _ => Some((free, "MemAvailable")),
+    }
+}
+
+/// `MemAvailable` in bytes.
+fn available(info: &str) -> Option<u64> {
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// Bytes left in the control group with the least, of this process's and those above it.
+fn in_group(root: &Path, groups: &str) -> Option<u64> {
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let path = root.join(path);
+    let groups = path.ancestors().take_while(|group| group.starts_with(root));
+    let number = |file: PathBuf| read_to_string(file).ok()?.trim().parse::<u64>().ok();
+    let left = groups.filter_map(|group| {
+        // The file of a group without a limit says "max".
+        let limit = number(group.join("memory.max"))?;
+        Some(limit.saturating_sub(number(group.join("memory.current"))?))
+    });
+    left.min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_the_kernel_are_understood() {
+        let limits = "Limit  Soft Limit  Hard Limit  Units\n\
+                      Max open files            1024                 524288               files \n";
+        assert_eq!(hard_descriptors(limits), Some(524_288));
+        assert!(maps_everybody("         0          0 4294967295"));
+        assert!(!maps_everybody("         0       1000          1"));
+        let mounts = "22 28 0:20 / /proc rw,nosuid shared:5 - proc proc rw,hidepid=invisible\n";
+        assert_eq!(hidepid(mounts).as_deref(), Some("hidepid=invisible"));
+        assert_eq!(hidepid("22 28 0:20 / /proc rw - proc proc rw\n"), None);
+        assert_eq!(
+            available("MemTotal: 9 kB\nMemAvailable:   2 kB\n"),
+            Some(2048)
+        );
+    }
+
+    #[test]
+    fn the_tightest_control_group_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("a/b");
+        std::fs::create_dir_all(&inner).unwrap();
+        let say = |group: &str, limit: &str, used: &str| {
+            let group = root.path().join(group);
+            std::fs::write(group.join("memory.max"), limit).unwrap();
+            std::fs::write(group.join("memory.current"), used).unwrap();
+        };
+        say("a/b", "max\n", "5\n");
+        assert_eq!(in_group(root.path(), "0::/a/b\n"), None);
+        say("a", "1000\n", "400\n");
+        assert_eq!(in_group(root.path(), "0::/a/b\n"), Some(600));
+        assert_eq!(in_group(root.path(), "4:memory:/a\n"), None);
+    }
+
+    #[test]
+    fn this_machine_has_what_the_rings_need() {
+        let host = HostFacts::look();
+        assert_eq!(host.rings, Ok(()));
+        assert!(host.cores > 0 && host.descriptors.is_some() && host.memory.is_some());
+    }
+}

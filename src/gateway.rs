@@ -62,15 +62,16 @@ pub fn run(
     level: LogLevel,
     serving: impl FnOnce(&Path),
 ) -> Result<Ended, GatewayError> {
+    // A socket that is passed takes the place of the one that is configured, which does not change
+    // the configuration.
+    let read = config.clone();
+    let (listener, admin, heir) = Inherited::take()?.listen(&mut config.control)?;
+    // Not before: that it cannot listen is one line.
     tracing::info!(
         version = version::VERSION,
         revision = version::REVISION,
         "starting"
     );
-    // A socket that is passed takes the place of the one that is configured, which does not change
-    // the configuration.
-    let read = config.clone();
-    let (listener, admin, heir) = Inherited::take()?.listen(&mut config.control)?;
     let control = &config.control;
     raise_descriptors(control.max_sessions);
     if config.upstream == UpstreamKind::Nats

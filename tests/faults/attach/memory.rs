@@ -81,6 +81,10 @@ fn attach_for_a_moment(gateway: &Gateway) -> File {
 
 fn until_all_are_gone(gateway: &Gateway) {
     eventually("all have gone", || get(gateway, "/sessions").1 == "[]");
+    // Their memory goes back on threads of its own.
+    eventually("their memory is back", || {
+        metric(gateway, "ipcgw_returning_bytes", "") == 0
+    });
 }
 
 fn too_much_of_everything() {

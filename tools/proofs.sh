@@ -62,7 +62,7 @@ RUST
 
 # Runs the test with every kind of fault against this gateway.
 with_faults() {
-  IPCGW_TEST_GATEWAY=$1 cargo test -p ipc-gateway --test tests -- --exact --nocapture \
+  IPCGW_TEST_GATEWAY=$1 cargo test --workspace --all-features --test tests -- --exact --nocapture \
     faults::everything::a_run_with_every_kind_of_fault_ends_clean
 }
 

@@ -30,6 +30,7 @@ cp -- *.md LICENSE "$book/src/"
 cp docs/*.md docs/config.* "$book/src/docs/"
 # What the pages link to beside pages.
 cp -r examples "$book/src/"
+cp -r docs/evidence "$book/src/docs/"
 {
   printf '# Configuration file\n\n```toml\n'
   cat docs/config.example.toml

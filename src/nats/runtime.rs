@@ -187,7 +187,7 @@ impl Room {
 
     /// One turn of everything on this thread; returns how much was done.
     fn turn(&mut self, cx: &mut Context<'_>) -> usize {
-        let now = System.now();
+        let mut now = System.now();
         self.requester.desk.metrics.turns.increment();
         let received = self.requester.receive(cx, now);
         let mut done = received;
@@ -201,6 +201,8 @@ impl Room {
                 self.gather.waited(received, asked);
                 done += asked;
             }
+            // The thread may have stood still meanwhile, and what has run out is never sent.
+            now = System.now();
         }
         done + self.requester.send(cx, now)
     }

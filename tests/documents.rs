@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::gateway::{attach, program, start};
+use crate::support::eventually;
+use crate::support::gateway::{program, start};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(program()).args(arguments).output().unwrap()
@@ -51,13 +52,12 @@ fn the_version_is_short_or_says_what_was_built_and_the_log_begins_with_it() {
         assert!(status.unwrap().success(), "no commit {commit}");
     }
     let gateway = start(&["--upstream", "loopback"]);
-    drop(attach(&gateway));
-    let log = gateway.log();
-    let first = log.lines().next().unwrap();
-    assert!(
-        first.contains("starting") && first.contains(revision),
-        "{log}"
-    );
+    // Lines are written by a thread of their own.
+    eventually("the log begins with what starts", || {
+        let log = gateway.log();
+        let first = log.lines().next().unwrap_or_default();
+        first.contains("starting") && first.contains(revision)
+    });
 }
 
 /// What bash offers for the last of these words.

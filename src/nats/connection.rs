@@ -209,13 +209,7 @@ impl Connection {
             return;
         }
         let subject = self.inbox.marker(self.markers + 1);
-        let marker = OutboundMessage {
-            subject,
-            reply: None,
-            payload: Bytes::new(),
-            headers: None,
-        };
-        if self.hand_over(marker).is_ok() {
+        if self.hand_over(bare(subject)).is_ok() {
             self.markers += 1;
             self.needs_marker = false;
         }
@@ -252,13 +246,7 @@ impl Connection {
             return;
         }
         let subject = self.inbox.probe(self.probes + 1);
-        let probe = OutboundMessage {
-            subject,
-            reply: None,
-            payload: Bytes::new(),
-            headers: None,
-        };
-        if self.hand_over(probe).is_ok() {
+        if self.hand_over(bare(subject)).is_ok() {
             self.probes += 1;
             self.probe_sent = Some(now);
         }
@@ -332,5 +320,15 @@ impl Connection {
                     Refusal::Ended
                 }
             })
+    }
+}
+
+/// A message to ourselves: its subject says it all.
+const fn bare(subject: Subject) -> OutboundMessage {
+    OutboundMessage {
+        subject,
+        reply: None,
+        payload: Bytes::new(),
+        headers: None,
     }
 }

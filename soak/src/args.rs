@@ -109,14 +109,14 @@ pub(crate) struct EventsArgs {
     /// Part of the counts to make, such as 0.01
     #[arg(long, value_name = "PART", default_value = "1", value_parser = part)]
     pub(crate) scale: f64,
-    /// Requests that time out
-    #[arg(long, value_name = "N", default_value = "1000000")]
+    /// Requests that time out; the allocator's memory swings by 2 MiB, in which a million could hide
+    #[arg(long, value_name = "N", default_value = "10000000")]
     pub(crate) timeouts: u64,
     /// Clients that attach and go
-    #[arg(long, value_name = "N", default_value = "100000")]
+    #[arg(long, value_name = "N", default_value = "500000")]
     pub(crate) attaches: u64,
     /// Replies after their request has timed out
-    #[arg(long, value_name = "N", default_value = "100000")]
+    #[arg(long, value_name = "N", default_value = "10000000")]
     pub(crate) late_replies: u64,
     /// Ends of the connections to NATS
     #[arg(long, value_name = "N", default_value = "200")]

@@ -294,24 +294,38 @@ fn attach(count: u64, stage: &Stage, interrupt: &Interrupt) -> Result<u64, SoakE
 
 /// Resets every connection to NATS until so many have been lost.
 fn reconnect(count: u64, stage: &mut Stage, interrupt: &Interrupt) -> Result<u64, SoakError> {
-    let look = |stage: &Stage| -> std::io::Result<(u64, u64)> {
+    let look = |stage: &Stage| -> std::io::Result<Lines> {
         let counters = Counters::take(&stage.socket)?;
-        let lost = counters.sum("ipcgw_nats_disconnects_total");
-        Ok((lost, counters.sum("ipcgw_nats_connected")))
+        Ok(Lines {
+            lost: counters.sum("ipcgw_nats_disconnects_total"),
+            made: counters.sum("ipcgw_nats_connects_total"),
+            up: counters.sum("ipcgw_nats_connected"),
+        })
     };
-    let (before, _) = look(stage)?;
-    let mut lost = before;
-    while lost < before + count {
+    let before = look(stage)?;
+    let mut now = before;
+    while now.lost < before.lost + count {
         stage.order_proxy("reset");
-        let begun = lost;
+        let begun = now;
         let again = interrupt.until(PATIENCE, || {
-            let (now, connected) = look(stage)?;
-            lost = now;
-            Ok(now >= begun + CONNECTIONS && connected == CONNECTIONS)
+            now = look(stage)?;
+            // The figures of one answer are not of one moment: that all are up may be older than
+            // that all were lost.
+            Ok(now.lost >= begun.lost + CONNECTIONS
+                && now.made >= begun.made + CONNECTIONS
+                && now.up == CONNECTIONS)
         })?;
         if again.is_none() {
             return Err(stuck("reconnects", &Account::default()));
         }
     }
-    Ok(lost - before)
+    Ok(now.lost - before.lost)
+}
+
+/// The connections to NATS, as the gateway counts them.
+#[derive(Clone, Copy, Debug)]
+struct Lines {
+    lost: u64,
+    made: u64,
+    up: u64,
 }

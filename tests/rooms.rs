@@ -27,7 +27,7 @@ const RULES: &[Rule] = &[
         rooms: &[
             "ringbuf/src/region.rs",
             "ringbuf/src/arena.rs",
-            "ringbuf/src/sys.rs",
+            "ringbuf/src/sys/",
         ],
     },
     Rule {
@@ -36,21 +36,21 @@ const RULES: &[Rule] = &[
     },
     Rule {
         words: &["nix", "libc"],
-        rooms: &["ringbuf/src/sys.rs", "src/control/"],
+        rooms: &["ringbuf/src/sys/", "src/control/"],
     },
     Rule {
-        // sys.rs has the bell page.
+        // The bell page is a mapping too.
         words: &["memmap2"],
-        rooms: &["ringbuf/src/region.rs", "ringbuf/src/sys.rs"],
+        rooms: &["ringbuf/src/region.rs", "ringbuf/src/sys/page.rs"],
     },
     Rule {
         // Descriptors are taken from a peer by the client library only.
         words: &["recvmsg", "ScmRights"],
-        rooms: &["ringbuf/src/sys.rs"],
+        rooms: &["ringbuf/src/sys/packet.rs"],
     },
     Rule {
         words: &["receive_packet"],
-        rooms: &["ringbuf/src/sys.rs", "ringbuf/src/client/session.rs"],
+        rooms: &["ringbuf/src/sys/", "ringbuf/src/client/session.rs"],
     },
     Rule {
         // The gateway maps what it has just made.
@@ -69,7 +69,7 @@ const RULES: &[Rule] = &[
             "src/control/",
             "src/otlp/",
             "ringbuf/src/client/tasks.rs",
-            "ringbuf/src/sys.rs",
+            "ringbuf/src/sys/packet.rs",
         ],
     },
     Rule {

@@ -25,7 +25,7 @@ const EXPORTED: &[(&str, &[&str])] = &[
     ("decide/task.rs", &["Task"]),
     ("entry.rs", &["Code", "Outcome"]),
     ("error.rs", &["AttachError", "EndReason"]),
-    ("sys.rs", &["monotonic_ns"]),
+    ("sys/time.rs", &["monotonic_ns"]),
 ];
 
 /// Items without an example, and why.

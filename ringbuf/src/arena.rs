@@ -45,19 +45,42 @@ pub(crate) fn copy_in(region: &Region, block: u32, at: u32, bytes: &[u8]) -> boo
     true
 }
 
-/// Asks the processor to fetch a block's descriptor and the first line of its body. No effect
-/// where there is no such instruction or no such block.
+/// Asks the processor to fetch a block's first lines, descriptor first, for writing. No effect where
+/// there is no such instruction or no such block.
+///
+/// Whoever reads a block writes it next, the gateway its completion and the client its next request.
+/// A line that is fetched to be read has to be asked for once more to be written, and stores wait
+/// for each other.
 #[inline]
-pub(crate) fn prefetch(region: &Region, block: u32) {
-    #[cfg(target_arch = "x86_64")]
+pub(crate) fn claim(region: &Region, block: u32, lines: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     if let Some(descriptor) = region.descriptor_address(block) {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let line = descriptor.as_ptr().cast::<i8>();
-        // SAFETY: a prefetch has no effect that a program can see, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
-        // SAFETY: as above; a block is at least two lines long.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(64)) };
+        let mut line = descriptor.addr().get();
+        for _ in 0..lines {
+            // SAFETY: PREFETCHW has no effect that a program can see, whatever the address; every
+            // processor of this architecture has it or takes it for a NOP.
+            unsafe {
+                core::arch::asm!(
+                    "prefetchw byte ptr [{line}]",
+                    line = in(reg) line,
+                    options(nomem, nostack, preserves_flags)
+                );
+            }
+            line += LINE_BYTES;
+        }
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (region, block);
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = (region, block, lines);
+}
+
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;
+/// Most lines that are asked for at once: those of a message of 448 bytes.
+const MOST_LINES: usize = 8;
+
+/// The lines of a block with so many bytes of headers and payload, and at least two: those that are
+/// worth asking for when the next message is as long as the last.
+#[inline]
+pub(crate) fn lines_of(body: u32) -> usize {
+    (1 + (body as usize).div_ceil(LINE_BYTES)).clamp(2, MOST_LINES)
 }

@@ -23,9 +23,9 @@ use crate::region::{Region, RingView};
 use crate::spsc::{Consumer, Producer};
 use crate::sys;
 
-/// How many entries ahead blocks are prefetched. Four hides a cross-core miss behind the work on
+/// How many entries ahead blocks are asked for. Four hides a cross-core miss behind the work on
 /// the entries between; eight measured the same.
-const PREFETCH: u32 = 4;
+const AHEAD: u32 = 4;
 
 /// A block that the client has submitted. Must be given back with [`Port::complete`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub struct Port {
     socket: OwnedFd,
     /// Bytes that a block holds.
     message_size: u32,
+    /// Lines of the submission taken last: so many are asked for of those that come.
+    lines: usize,
 }
 
 impl fmt::Debug for Port {
@@ -89,6 +91,7 @@ impl Port {
             held_count: 0,
             socket,
             message_size: layout.message_size(),
+            lines: arena::lines_of(0),
             region,
         }
     }
@@ -142,9 +145,9 @@ impl Port {
         let Some(block) = self.submissions.pop()? else {
             return Ok(None);
         };
-        if let Some(ahead) = self.submissions.peek(PREFETCH) {
-            arena::prefetch(&self.region, ahead);
-        }
+        let (region, lines) = (&self.region, self.lines);
+        let claim = |block| arena::claim(region, block, lines);
+        self.submissions.look_ahead(AHEAD, claim);
         let held = usize::try_from(block)
             .ok()
             .and_then(|at| self.held.get_mut(at));
@@ -153,7 +156,11 @@ impl Port {
             return Err(PeerMisbehaved::BlockInFlight(block));
         }
         self.held_count += 1;
-        Ok(Some(self.read(block)))
+        let submission = self.read(block);
+        if let Ok(sqe) = &submission.sqe {
+            self.lines = arena::lines_of(sqe.header_len + sqe.payload_len);
+        }
+        Ok(Some(submission))
     }
 
     /// Reads a block's descriptor: one copy; only the copy is looked at.

@@ -198,6 +198,8 @@ pub struct Consumer<M> {
     cached_tail: u32,
     /// The value at `cached_tail - 1`, as the tail word said.
     newest: u32,
+    /// Up to where values were looked ahead at; behind `head` when they were not.
+    ahead: u32,
 }
 
 impl<M: RingMemory> Consumer<M> {
@@ -210,6 +212,7 @@ impl<M: RingMemory> Consumer<M> {
             released: 0,
             cached_tail: 0,
             newest: 0,
+            ahead: 0,
         }
     }
 
@@ -222,6 +225,7 @@ impl<M: RingMemory> Consumer<M> {
             released: head,
             cached_tail: head,
             newest: 0,
+            ahead: head,
         }
     }
 
@@ -246,13 +250,24 @@ impl<M: RingMemory> Consumer<M> {
         Ok(Some(value))
     }
 
-    /// The value `distance` places after the next one, if it is known to be published. For
-    /// prefetching.
+    /// Shows the next `distance` values, of those that are known to be published, before they are
+    /// popped: in order, and each once. For prefetching; what is popped later can be another value,
+    /// when the producer is hostile.
     #[inline]
-    #[must_use]
-    pub fn peek(&self, distance: u32) -> Option<u32> {
-        let known = self.cached_tail.wrapping_sub(self.head);
-        (distance < known).then(|| self.value_at(self.head.wrapping_add(distance)))
+    pub fn look_ahead(&mut self, distance: u32, mut show: impl FnMut(u32)) {
+        let known = self.cached_tail.wrapping_sub(self.head).min(distance);
+        let shown = self.ahead.wrapping_sub(self.head);
+        // What was popped without being shown is behind, an enormous `shown`.
+        let mut shown = if shown > self.memory.capacity() {
+            0
+        } else {
+            shown
+        };
+        while shown < known {
+            show(self.value_at(self.head.wrapping_add(shown)));
+            shown += 1;
+        }
+        self.ahead = self.head.wrapping_add(shown);
     }
 
     /// Whether the producer has published something that was not popped. Looks at shared memory.

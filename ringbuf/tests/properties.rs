@@ -88,6 +88,8 @@ proptest! {
         let memory = Memory::new(capacity);
         let (mut producer, mut consumer) = (Producer::new(memory.clone()), Consumer::new(memory));
         let mut model = Model::default();
+        // Values that were looked ahead at and not popped.
+        let mut seen = 0_usize;
         for step in steps {
             match step {
                 RingStep::Push(value) => {
@@ -103,9 +105,12 @@ proptest! {
                 RingStep::Pop => {
                     prop_assert_eq!(consumer.has_more().unwrap(), !model.published.is_empty());
                     // What is looked ahead at is what comes.
-                    if let Some(ahead) = consumer.peek(1) {
-                        prop_assert_eq!(model.published.get(1), Some(&ahead));
-                    }
+                    consumer.look_ahead(2, |value| {
+                        assert_eq!(model.published.get(seen), Some(&value));
+                        seen += 1;
+                    });
+                    prop_assert!(seen <= 2 && (seen > 0 || model.published.is_empty()));
+                    seen = seen.saturating_sub(1);
                     let expected = model.published.pop_front();
                     prop_assert_eq!(consumer.pop().unwrap(), expected);
                     model.taken += usize::from(expected.is_some());

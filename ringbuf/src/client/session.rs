@@ -24,8 +24,8 @@ use crate::region::{Region, RingView};
 use crate::spsc::{Consumer, Producer};
 use crate::sys::{self, BellPage, Peer};
 
-/// A completion ring is looked ahead in this far.
-const PREFETCH: u32 = 4;
+/// How many entries ahead blocks are asked for.
+const AHEAD: u32 = 4;
 
 /// Whether a block is on its way, and with which mark.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,8 @@ pub(super) struct Session {
     /// Blocks that are the client's, last freed first: it is the warmest.
     free: Vec<u32>,
     pending: Box<[Pending]>,
+    /// Lines of the completion taken last: so many are asked for of those that come.
+    lines: usize,
     page: BellPage,
     eventfd: OwnedFd,
     #[cfg(feature = "steps")]
@@ -150,6 +152,7 @@ impl Session {
             completions: Consumer::new(region.ring(Ring::Completion)),
             free: (0..entries).rev().collect(),
             pending: vec![Pending::No; entries as usize].into_boxed_slice(),
+            lines: arena::lines_of(0),
             page: BellPage::open(page.as_fd())?,
             eventfd,
             #[cfg(feature = "steps")]
@@ -243,9 +246,9 @@ impl Session {
             self.completions.release();
             return Ok(None);
         };
-        if let Some(ahead) = self.completions.peek(PREFETCH) {
-            arena::prefetch(&self.region, ahead);
-        }
+        let (region, lines) = (&self.region, self.lines);
+        let claim = |block| arena::claim(region, block, lines);
+        self.completions.look_ahead(AHEAD, claim);
         let pending = self.pending.get_mut(block as usize);
         let pending = pending.ok_or(PeerMisbehaved::NoSuchBlock(block))?;
         let Pending::Yes(user_data) = core::mem::replace(pending, Pending::No) else {
@@ -255,6 +258,7 @@ impl Session {
         let cqe = Cqe::parse(&words, self.welcome.geometry.message_size);
         body.clear();
         let bytes = cqe.map_or(0, |cqe| cqe.header_len + cqe.payload_len);
+        self.lines = arena::lines_of(bytes);
         if bytes != 0 {
             arena::copy_out(&self.region, block, 0, bytes, body);
         }

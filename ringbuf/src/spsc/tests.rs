@@ -48,8 +48,7 @@ fn ends_at(capacity: u32, start: u32) -> (Arc<Heap>, Producer<Arc<Heap>>, Consum
     memory.head.store(start, Ordering::Relaxed);
     let mut p = Producer::new(Arc::clone(&memory));
     (p.tail, p.published, p.cached_head) = (start, start, start);
-    let mut c = Consumer::new(Arc::clone(&memory));
-    (c.head, c.released, c.cached_tail) = (start, start, start);
+    let c = Consumer::resume(Arc::clone(&memory), start);
     (memory, p, c)
 }
 
@@ -154,6 +153,8 @@ proptest! {
         let (memory, mut p, mut c) = ends_at(capacity, start);
         let (mut staged, mut published, mut popped) = (VecDeque::new(), VecDeque::new(), 0);
         let mut position = start;
+        // Published values that were looked ahead at and not popped.
+        let mut looked = 0_usize;
         for step in steps {
             match step {
                 Step::Push(value) => {
@@ -179,11 +180,19 @@ proptest! {
                     let expected = published.pop_front();
                     prop_assert_eq!(c.pop(), Ok(expected));
                     popped += usize::from(expected.is_some());
+                    looked = looked.saturating_sub(usize::from(expected.is_some()));
                 }
                 Step::Peek(distance) => {
-                    if let Some(value) = c.peek(distance) {
-                        prop_assert_eq!(Some(&value), published.get(distance as usize));
-                    }
+                    let before = looked;
+                    let known = c.has_more();
+                    c.look_ahead(distance, |value| {
+                        assert_eq!(published.get(looked), Some(&value));
+                        looked += 1;
+                    });
+                    prop_assert!(looked <= before.max(distance as usize));
+                    prop_assert!(looked > 0 || distance == 0 || known == Ok(false));
+                    c.look_ahead(distance, |_| looked = usize::MAX);
+                    prop_assert!(looked <= published.len(), "each once");
                 }
                 Step::HasMore => prop_assert_eq!(c.has_more(), Ok(!published.is_empty())),
                 Step::Release => {

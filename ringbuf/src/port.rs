@@ -19,8 +19,8 @@ use crate::error::{EndReason, PeerMisbehaved};
 use crate::handshake::WAKE;
 use crate::layout::{Line, Ring};
 use crate::primitive::Ordering;
-use crate::region::{Region, RingView};
-use crate::spsc::{Consumer, Producer};
+use crate::region::{Region, RingView, TailView};
+use crate::spsc::{Consumer, Producer, position_of};
 use crate::sys;
 
 /// How many entries ahead blocks are asked for. Four hides a cross-core miss behind the work on
@@ -53,6 +53,32 @@ pub struct Cursors {
     pub completion_head: u32,
     /// The block of a submission that was taken and not looked at.
     pub carried: Option<u32>,
+}
+
+/// Tells by one load whether anything was submitted since the gateway last took everything: for the
+/// many sessions that have nothing to do.
+#[derive(Debug)]
+pub struct Watch {
+    tail: TailView,
+    position: u32,
+}
+
+impl Watch {
+    /// Whether the client's cursor is where the gateway's was. What to make of it when it is not is for
+    /// [`Port::pop`] to say.
+    #[inline]
+    #[must_use]
+    pub fn is_still(&self) -> bool {
+        // Relaxed: a hint. Before sleeping the fence in `doorbell::arm` orders it as it does the look
+        // of `Port::has_submissions`.
+        position_of(self.tail.word().load(Ordering::Relaxed)) == self.position
+    }
+
+    /// Watches for what comes after all that this port has taken.
+    #[inline]
+    pub const fn renew(&mut self, port: &Port) {
+        self.position = port.submissions.position();
+    }
 }
 
 /// The gateway's end.
@@ -93,6 +119,15 @@ impl Port {
             message_size: layout.message_size(),
             lines: arena::lines_of(0),
             region,
+        }
+    }
+
+    /// Watches for what comes after all that was taken.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch {
+            tail: self.region.tail(Ring::Submission),
+            position: self.submissions.position(),
         }
     }
 

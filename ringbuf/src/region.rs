@@ -98,6 +98,18 @@ impl Region {
         }
     }
 
+    /// The tail word of a ring alone.
+    pub(crate) fn tail(self: &Arc<Self>, ring: Ring) -> TailView {
+        let line = match ring {
+            Ring::Submission => Line::SubmissionTail,
+            Ring::Completion => Line::CompletionTail,
+        };
+        TailView {
+            tail: NonNull::from(self.word64(self.layout.line_at(line))),
+            _region: Arc::clone(self),
+        }
+    }
+
     /// A private copy of a block's descriptor; `None` when there is no such block.
     #[inline]
     #[must_use]
@@ -177,6 +189,25 @@ impl Region {
         let address = unsafe { self.map.as_mut_ptr().add(at) };
         // SAFETY: a mapping is never at address 0.
         unsafe { NonNull::new_unchecked(address) }
+    }
+}
+
+/// The tail word of one ring. Holds the region, so the word outlives it.
+#[derive(Debug)]
+pub(crate) struct TailView {
+    tail: NonNull<AtomicU64>,
+    _region: Arc<Region>,
+}
+
+// SAFETY: the pointer leads to an atomic in a mapping that the view keeps alive, and a mapping is
+// not tied to a thread.
+unsafe impl Send for TailView {}
+
+impl TailView {
+    #[inline]
+    pub(crate) const fn word(&self) -> &AtomicU64 {
+        // SAFETY: made from a reference into the region that `self` keeps mapped.
+        unsafe { self.tail.as_ref() }
     }
 }
 

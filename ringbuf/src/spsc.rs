@@ -66,6 +66,13 @@ const fn unpack(word: u64) -> (u32, u32) {
     )
 }
 
+/// The position in a tail word, which is as much a claim as the word.
+#[cfg(not(loom))]
+#[inline]
+pub(crate) const fn position_of(tail: u64) -> u32 {
+    unpack(tail).1
+}
+
 /// The end that pushes.
 #[derive(Debug)]
 pub struct Producer<M> {

@@ -281,8 +281,12 @@ fn gateway_never_sleeps_beside_either_of_two_clients() {
             }
             arm(&word, ASLEEP);
             let mut more = false;
-            for consumer in &mut consumers {
-                more |= consumer.has_more().unwrap();
+            for (memory, consumer) in memories.iter().zip(&mut consumers) {
+                // As `port::Watch` looks at a session that rests: the fence in `arm` must do for this
+                // load too.
+                let [p0, p1, p2, p3, ..] = memory.tail().load(Ordering::Relaxed).to_le_bytes();
+                let is_still = u32::from_le_bytes([p0, p1, p2, p3]) == consumer.position();
+                more |= !is_still && consumer.has_more().unwrap();
             }
             if !more {
                 eventfd.wait();

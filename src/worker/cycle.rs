@@ -407,8 +407,10 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         } else {
             self.sessions.seats()
         };
-        for seat in 0..seats {
-            let session = u32::try_from(seat)
+        let mut at = 0;
+        while let Some(awake) = self.sessions.next_awake(at..seats) {
+            at = awake + 1;
+            let session = u32::try_from(awake)
                 .ok()
                 .and_then(|seat| self.sessions.at(seat));
             if let Some(session) = session {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_ringbuf::error::PeerMisbehaved;
-use ipc_ringbuf::port::{Cursors, Port, Rung, Submission};
+use ipc_ringbuf::port::{Cursors, Port, Rung, Submission, Watch};
 use ipc_ringbuf::sys::{self, Bell};
 
 use super::charges::Charges;
@@ -196,10 +196,30 @@ pub enum Dirtied {
     Now,
 }
 
+/// What is looked at of a seat in each cycle: little, and side by side, because most sessions have
+/// nothing to do most of the time.
+#[derive(Debug, Default)]
+struct Spot {
+    /// None while the seat is free.
+    watch: Option<Watch>,
+    /// Whether the session is to be looked at whatever the watch says: it has something on its way or
+    /// something to be settled with the clock, or its client has rung.
+    is_awake: bool,
+}
+
+impl Spot {
+    #[inline]
+    fn needs_look(&self) -> bool {
+        self.is_awake || self.watch.as_ref().is_some_and(|watch| !watch.is_still())
+    }
+}
+
 /// The table. A seat is used again after its session has left.
 #[derive(Debug, Default)]
 pub struct Sessions {
     seats: Vec<Option<Session>>,
+    /// For each seat.
+    spots: Vec<Spot>,
     taken: usize,
     /// Sessions that are not listened to.
     deaf: usize,
@@ -241,9 +261,16 @@ impl Sessions {
             rings: Rings::default(),
         };
         self.taken += 1;
-        match self.seats.get_mut(at) {
-            Some(seat) => *seat = Some(session),
-            None => self.seats.push(Some(session)),
+        let spot = Spot {
+            watch: Some(session.port.watch()),
+            is_awake: true,
+        };
+        match (self.seats.get_mut(at), self.spots.get_mut(at)) {
+            (Some(seat), Some(old)) => (*seat, *old) = (Some(session), spot),
+            _ => {
+                self.seats.push(Some(session));
+                self.spots.push(spot);
+            }
         }
         Ok(())
     }
@@ -251,6 +278,9 @@ impl Sessions {
     /// Unseats a session.
     pub fn remove(&mut self, seat: u32, bell: &Bell) -> Option<Session> {
         let session = self.seats.get_mut(seat as usize)?.take()?;
+        if let Some(spot) = self.spots.get_mut(seat as usize) {
+            *spot = Spot::default();
+        }
         if session.rings.is_deaf() {
             self.deaf -= 1;
         } else {
@@ -266,6 +296,9 @@ impl Sessions {
             let seat = usize::try_from(key).unwrap_or(usize::MAX);
             if let Some(Some(session)) = self.seats.get_mut(seat) {
                 session.rings.ring();
+                if let Some(spot) = self.spots.get_mut(seat) {
+                    spot.is_awake = true;
+                }
             }
         }
     }
@@ -308,6 +341,36 @@ impl Sessions {
             .iter()
             .position(|s| s.as_ref().is_some_and(|s| s.id == id))?;
         u32::try_from(at).ok()
+    }
+
+    /// The first of these seats whose session may have something to do.
+    #[inline]
+    #[must_use]
+    pub fn next_awake(&self, seats: core::ops::Range<usize>) -> Option<usize> {
+        let from = seats.start;
+        let found = self.spots.get(seats)?.iter().position(Spot::needs_look)?;
+        Some(from + found)
+    }
+
+    /// The session at a seat, which is looked at from now on until it [rests](Self::rest).
+    #[inline]
+    pub fn wake(&mut self, seat: u32) -> Option<&mut Session> {
+        let session = self.seats.get_mut(seat as usize)?.as_mut()?;
+        self.spots.get_mut(seat as usize)?.is_awake = true;
+        Some(session)
+    }
+
+    /// Looks at a session that [is quiet](Session::is_quiet) no more until something is submitted or
+    /// its client rings.
+    #[inline]
+    pub fn rest(&mut self, seat: u32) {
+        let at = seat as usize;
+        if let (Some(Some(session)), Some(spot)) = (self.seats.get(at), self.spots.get_mut(at))
+            && let Some(watch) = &mut spot.watch
+        {
+            watch.renew(&session.port);
+            spot.is_awake = false;
+        }
     }
 
     /// The session at a seat.

@@ -28,21 +28,29 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             return 0;
         }
         let mut done = 0;
-        for seat in (self.first..seats).chain(0..self.first) {
-            let Ok(seat) = u32::try_from(seat) else { break };
-            let Some(session) = self.sessions.at(seat) else {
-                continue;
-            };
-            let before = done;
-            let polled = match session.is_quiet(now) {
-                // Most sessions, most of the time.
-                Ok(true) => continue,
-                Ok(false) => self.poll_session(seat, now, &mut done),
-                Err(fault) => Err(fault),
-            };
-            match polled {
-                Ok(()) => self.looked(seat, done - before, now),
-                Err(fault) => self.violation(seat, fault),
+        for turn in [self.first..seats, 0..self.first] {
+            let (mut at, end) = (turn.start, turn.end);
+            while let Some(awake) = self.sessions.next_awake(at..end) {
+                at = awake + 1;
+                let Ok(seat) = u32::try_from(awake) else {
+                    break;
+                };
+                let Some(session) = self.sessions.wake(seat) else {
+                    continue;
+                };
+                let before = done;
+                let polled = match session.is_quiet(now) {
+                    Ok(true) => {
+                        self.sessions.rest(seat);
+                        continue;
+                    }
+                    Ok(false) => self.poll_session(seat, now, &mut done),
+                    Err(fault) => Err(fault),
+                };
+                match polled {
+                    Ok(()) => self.looked(seat, done - before, now),
+                    Err(fault) => self.violation(seat, fault),
+                }
             }
         }
         self.active = core::mem::take(&mut self.counted);

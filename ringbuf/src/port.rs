@@ -262,6 +262,13 @@ impl Port {
         Ok(())
     }
 
+    /// Completions that wait to be shown.
+    #[inline]
+    #[must_use]
+    pub const fn staged(&self) -> u32 {
+        self.completions.staged()
+    }
+
     /// Whether enough completions wait to show them before the batch ends: 32, or half of what the
     /// client has in flight if that is less. A batch as large as the window would make the two
     /// sides take turns instead of working at the same time.

@@ -16,6 +16,9 @@ use super::rings::{Look, Rings};
 use crate::clock::Nanos;
 use crate::metrics::session::SessionFigures;
 
+/// Completions for which a client is woken before the cycle ends. For fewer it is not: clients with one
+/// request each would be woken one by one and take the core from a worker that shares it.
+const WORTH_WAKING: u32 = 8;
 /// Submissions may wait for room this long before any is rejected for it: neither a burst is an
 /// overload, nor a server or Router that the scheduler keeps waiting for some slices.
 const PATIENCE: Duration = Duration::from_millis(40);
@@ -44,6 +47,8 @@ pub struct Session {
     shown: u32,
     /// Whether completions were written since the client was last rung for.
     dirty: bool,
+    /// Times that the client had to be woken since then.
+    woken: u32,
     /// The submission at the head of the ring, taken out of it, while it waits for room.
     head: Option<Submission>,
     /// Since when submissions have waited for room.
@@ -142,11 +147,16 @@ impl Session {
         Ok(is_settled && !self.port.has_submissions()?)
     }
 
-    /// Marks that a completion was written; shows it at once if enough of them wait.
+    /// Marks that a completion was written. If enough of them wait they are shown at once, and a client
+    /// that sleeps is woken for a batch: it comes to itself while the rest is completed.
     #[inline]
     pub fn completed(&mut self) -> Dirtied {
         if self.port.publish_due() {
+            let is_batch = self.port.staged() >= WORTH_WAKING;
             self.port.publish();
+            if is_batch && self.port.ring() == Rung::Woken {
+                self.woken += 1;
+            }
         }
         if core::mem::replace(&mut self.dirty, true) {
             Dirtied::Before
@@ -177,13 +187,15 @@ impl Session {
         cursors
     }
 
-    /// Shows all completions and wakes the client if it sleeps.
+    /// Shows all completions and wakes the client if it sleeps. Returns how often it had to be woken
+    /// since this was called last.
     #[inline]
-    pub fn settle(&mut self) -> Rung {
+    pub fn settle(&mut self) -> u32 {
         self.dirty = false;
         self.charges.settle();
         self.port.publish();
-        self.port.ring()
+        let last = u32::from(self.port.ring() == Rung::Woken);
+        core::mem::take(&mut self.woken) + last
     }
 }
 
@@ -253,6 +265,7 @@ impl Sessions {
             charges,
             figures,
             dirty: false,
+            woken: 0,
             head: carried,
             behind_since: None,
             sheds_until: Nanos(0),

@@ -1,7 +1,6 @@
 //! What a cycle gives back: answers, deadlines that have passed, and what clients are shown of it.
 
 use ipc_ringbuf::entry::{Code, Cqe};
-use ipc_ringbuf::port::Rung;
 
 use super::super::in_flight::Entry;
 use super::super::sessions::Dirtied;
@@ -125,8 +124,9 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             let Some(session) = self.sessions.at(seat) else {
                 continue;
             };
-            if session.settle() == Rung::Woken {
-                self.metrics.client_wakes.increment();
+            let woken = session.settle();
+            if woken != 0 {
+                self.metrics.client_wakes.add(woken.into());
             }
             if session.port.looks_full() {
                 self.slow.suspect(now);

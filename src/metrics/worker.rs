@@ -78,6 +78,12 @@ pub struct WorkerMetrics {
     pub completion: Histogram,
 }
 
+/// Where a code is counted. The usual ones come first.
+#[inline]
+fn place(code: Code) -> Option<usize> {
+    Code::ALL.iter().position(|known| *known == code)
+}
+
 impl Default for WorkerMetrics {
     fn default() -> Self {
         Self {
@@ -132,11 +138,7 @@ impl WorkerMetrics {
     /// Counts one completion.
     #[inline]
     pub fn completed(&self, code: Code) {
-        if let Some(counter) = Code::ALL
-            .binary_search(&code)
-            .ok()
-            .and_then(|at| self.completions.get(at))
-        {
+        if let Some(counter) = place(code).and_then(|at| self.completions.get(at)) {
             counter.increment();
         }
     }
@@ -144,8 +146,8 @@ impl WorkerMetrics {
     /// Completions so far with this code.
     #[must_use]
     pub fn completions(&self, code: Code) -> u64 {
-        let at = Code::ALL.binary_search(&code).ok();
-        at.and_then(|at| self.completions.get(at))
+        place(code)
+            .and_then(|at| self.completions.get(at))
             .map_or(0, Counter::get)
     }
 

@@ -22,6 +22,13 @@ impl Nanos {
         Self(self.0.saturating_add(nanos))
     }
 
+    /// The moment `by` earlier, at least 0.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+
     /// Nanoseconds from `earlier` to `self`; 0 if `earlier` is the later one.
     #[must_use]
     pub const fn since(self, earlier: Self) -> u64 {

@@ -168,7 +168,7 @@ codes! {
     Overloaded = 206, "OVERLOADED", Rejected, 429;
     /// There is no connection to NATS.
     UpstreamDown = 207, "UPSTREAM_DOWN", Rejected, 503;
-    /// The deadline passed before the request was handed to NATS.
+    /// The deadline passed before the request was handed to NATS, or came so near that it could not be.
     ExpiredUnsent = 208, "EXPIRED_UNSENT", Rejected, 504;
     /// The gateway is shutting down.
     Draining = 209, "DRAINING", Rejected, 503;

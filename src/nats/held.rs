@@ -6,6 +6,11 @@ use std::collections::VecDeque;
 use crate::bridge::{Code, Request};
 use crate::clock::Nanos;
 
+/// How long before its deadline a request that waits for a connection is given up. It would not be
+/// answered any more; and from the deadline on its worker says that it may have run. This side's timer
+/// can be a millisecond late, and the rest is for the word to reach the worker.
+const LEAD: Duration = Duration::from_millis(3);
+
 /// A request and what has happened to it so far.
 #[derive(Debug)]
 pub struct Held {
@@ -30,6 +35,16 @@ impl Held {
             before: None,
             resends: 0,
         }
+    }
+
+    /// When it expires, and when nobody waits for a connection any longer; `fail_fast` is as for
+    /// [`Queue::expire`].
+    #[must_use]
+    pub fn ends(&self, fail_fast: Option<Duration>) -> (Nanos, Nanos) {
+        let deadline = self.request.deadline;
+        fail_fast.map_or((deadline, Nanos::NEVER), |limit| {
+            (deadline.before(LEAD), self.arrived.after(limit))
+        })
     }
 }
 
@@ -87,13 +102,13 @@ impl Queue {
     ) -> Nanos {
         let mut next = Nanos::NEVER;
         for held in core::mem::take(&mut self.waiting) {
-            let patience = fail_fast.map_or(Nanos::NEVER, |limit| held.arrived.after(limit));
-            if held.request.deadline <= now {
+            let (expires, patience) = held.ends(fail_fast);
+            if expires <= now {
                 give_up(held, Code::ExpiredUnsent);
             } else if patience <= now {
                 give_up(held, Code::UpstreamDown);
             } else {
-                next = next.min(held.request.deadline).min(patience);
+                next = next.min(expires).min(patience);
                 self.waiting.push_back(held);
             }
         }
@@ -125,18 +140,22 @@ mod tests {
 
     #[test]
     fn waiting_ends_at_the_deadline_or_when_no_connection_comes() {
+        const MS: u64 = 1_000_000;
         let mut queue = Queue::default();
-        queue.push(held(10));
-        queue.push(held(1_000));
+        queue.push(held(10 * MS));
+        queue.push(held(1_000 * MS));
         let mut ended = Vec::new();
-        let limit = Some(Duration::from_nanos(50));
-        let next = queue.expire(Nanos(10), limit, |_, code| ended.push(code));
+        let limit = Some(Duration::from_millis(50));
+        // Without a connection a little before the deadline, with one at it.
+        assert_eq!(queue.expire(Nanos(7 * MS), None, |_, _| ()), Nanos(10 * MS));
+        let next = queue.expire(Nanos(7 * MS), limit, |_, code| ended.push(code));
         assert_eq!(
             (ended.as_slice(), next),
-            ([Code::ExpiredUnsent].as_slice(), Nanos(50))
+            ([Code::ExpiredUnsent].as_slice(), Nanos(50 * MS))
         );
-        assert_eq!(queue.expire(Nanos(50), None, |_, _| ()), Nanos(1_000));
-        let next = queue.expire(Nanos(50), limit, |_, code| ended.push(code));
+        let now = Nanos(50 * MS);
+        assert_eq!(queue.expire(now, None, |_, _| ()), Nanos(1_000 * MS));
+        let next = queue.expire(now, limit, |_, code| ended.push(code));
         assert_eq!((ended[1], next), (Code::UpstreamDown, Nanos::NEVER));
         assert!(queue.is_empty());
     }

@@ -300,8 +300,8 @@ impl Requester {
                 Err(back) => held = back,
             }
         }
-        let patience = held.arrived.after(self.settings.fail_fast);
-        self.held_due = self.held_due.min(held.request.deadline).min(patience);
+        let (expires, patience) = held.ends(Some(self.settings.fail_fast));
+        self.held_due = self.held_due.min(expires).min(patience);
         if let Some(line) = self.pool.lines.get_mut(line) {
             line.queue.push(held);
         }

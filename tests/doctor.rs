@@ -139,8 +139,10 @@ fn a_good_set_up_is_ok_and_every_documented_check_is_made_without_a_message_to_a
     }
     if report.knows_rights() {
         report.has("nats.permission", "OK", SUBJECT);
+        report.has("nats.backpressure", "OK", "may hear");
     } else {
         report.has("nats.permission", "WARN", "before 2.10");
+        report.has("nats.backpressure", "WARN", "not known");
     }
     let (_, table) = OPERATIONS.split_once("<!-- doctor -->").unwrap();
     let (table, _) = table.split_once("<!-- end of doctor -->").unwrap();
@@ -225,6 +227,7 @@ fn a_subject_that_the_user_may_not_publish_to_fails_where_the_server_tells() {
     let report = setup.examine_as(&server, "gateway", PASSWORD);
     if report.knows_rights() {
         report.has("nats.permission", "FAIL", SUBJECT);
+        report.has("nats.backpressure", "WARN", "may not subscribe");
     } else {
         report.has("nats.permission", "WARN", "not known");
     }

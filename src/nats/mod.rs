@@ -50,7 +50,7 @@ pub use desk::Desk;
 pub use error::NatsError;
 pub use held::{Held, Queue};
 pub use outstanding::Serial;
-pub use probe::{Probe, Rights, Seen, Unreached, probe};
+pub use probe::{Permissions, Probe, Rights, Seen, Unreached, probe};
 pub use requester::MAX_HELD;
 pub use runtime::run;
 pub use witness::witness;

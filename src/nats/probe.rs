@@ -47,14 +47,40 @@ pub struct Seen {
     pub round_trip_ns: u64,
     /// Whether answers can be had: why not, if not.
     pub inbox: Result<(), String>,
-    /// What this user may publish; why that is not known, if not.
-    pub rights: Result<Rights, String>,
+    /// What this user may do; why that is not known, if not.
+    pub permissions: Result<Permissions, String>,
     /// For each subject that was asked about the streams that capture it; why that is not known, if
     /// not. None without `JetStream`.
     pub streams: Result<Option<Vec<Vec<String>>>, String>,
 }
 
-/// What a user may publish: what `allow` covers (all, if it is `None`) and `deny` does not.
+/// What a user may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Permissions {
+    /// Subjects that it may publish to.
+    pub publish: Rights,
+    /// Subjects that it may subscribe to.
+    pub subscribe: Rights,
+}
+
+impl Permissions {
+    /// From the answer of a server.
+    fn of(answer: &Value) -> Self {
+        let rights = |name| {
+            Rights::of(
+                answer
+                    .pointer("/data/permissions")
+                    .and_then(|it| it.get(name)),
+            )
+        };
+        Self {
+            publish: rights("publish"),
+            subscribe: rights("subscribe"),
+        }
+    }
+}
+
+/// Subjects that a user may use: what `allow` covers (all, if it is `None`) and `deny` does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
     /// Patterns of what is allowed.
@@ -64,18 +90,17 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// Whether a subject without wildcards may be published to.
+    /// Whether a subject without wildcards is among them.
     #[must_use]
     pub fn cover(&self, subject: &str) -> bool {
         let any = |patterns: &[String]| patterns.iter().any(|pattern| covers(pattern, subject));
         self.allow.as_deref().is_none_or(any) && !any(&self.deny)
     }
 
-    /// From the answer of a server.
-    fn of(answer: &Value) -> Self {
-        let publish = answer.pointer("/data/permissions/publish");
+    /// From the part of an answer that is of publishing or of subscribing; without it all is allowed.
+    fn of(part: Option<&Value>) -> Self {
         let patterns = |key: &str| -> Option<Vec<String>> {
-            let list = publish?.get(key)?.as_array()?;
+            let list = part?.get(key)?.as_array()?;
             let texts = list.iter().filter_map(Value::as_str);
             Some(texts.map(str::to_owned).collect())
         };
@@ -217,7 +242,7 @@ impl Line {
     async fn look(&self, subjects: &[&str]) -> Seen {
         // The first question brings the subscription to the inbox with it.
         let sent = System.now();
-        let rights = self.rights().await;
+        let permissions = self.permissions().await;
         let round_trip_ns = System.now().since(sent);
         let info = self.client.server_info();
         let inbox = match self.refusals.find(|subject| self.is_inbox(subject)) {
@@ -234,7 +259,7 @@ impl Line {
             max_payload: info.max_payload,
             round_trip_ns,
             inbox,
-            rights,
+            permissions,
             streams,
         }
     }
@@ -243,9 +268,9 @@ impl Line {
         subject.starts_with(&self.prefix)
     }
 
-    async fn rights(&self) -> Result<Rights, String> {
+    async fn permissions(&self) -> Result<Permissions, String> {
         match self.ask(USER_INFO, Bytes::new()).await {
-            Ok(answer) => Ok(Rights::of(&answer)),
+            Ok(answer) => Ok(Permissions::of(&answer)),
             Err(Unanswered::Nobody) => Err("the server does not tell, as before 2.10".to_owned()),
             Err(Unanswered::Because(reason)) => Err(reason),
         }
@@ -329,9 +354,15 @@ mod tests {
     fn rights_are_read_from_what_the_server_says() {
         let rights = |publish: &str| {
             let text = format!(r#"{{"data":{{"permissions":{{"publish":{publish}}}}}}}"#);
-            Rights::of(&serde_json::from_str(&text).unwrap())
+            let permissions = Permissions::of(&serde_json::from_str(&text).unwrap());
+            assert!(permissions.subscribe.cover("a"));
+            permissions.publish
         };
-        assert!(Rights::of(&serde_json::json!({"data": {"user": "u"}})).cover("a"));
+        let all = Permissions::of(&serde_json::json!({"data": {"user": "u"}}));
+        assert!(all.publish.cover("a") && all.subscribe.cover("a"));
+        let deaf = serde_json::json!({"data": {"permissions": {"subscribe": {"deny": ["a.>"]}}}});
+        let deaf = Permissions::of(&deaf);
+        assert!(deaf.publish.cover("a.b") && !deaf.subscribe.cover("a.b"));
         let some = rights(r#"{"allow":["a.>"],"deny":["a.secret"]}"#);
         assert!(some.cover("a.b"));
         assert!(!some.cover("a.secret"));

@@ -54,6 +54,8 @@ pub(super) enum Check {
     MaxPayload,
     #[serde(rename = "nats.permission")]
     Permission,
+    #[serde(rename = "nats.backpressure")]
+    Backpressure,
     #[serde(rename = "nats.stream")]
     Stream,
 }

@@ -7,7 +7,8 @@
 //! | `host` | looking: what the kernel, `/proc` and `/sys` say |
 //! | `machine` | judging that |
 //! | `place` | the socket's place |
-//! | `servers` | judging what `nats::probe` has seen |
+//! | `rights` | judging what the user may do at a server |
+//! | `servers` | judging what else `nats::probe` has seen |
 //!
 //! Judging is apart from looking, so that it can be tested on any machine.
 
@@ -15,6 +16,7 @@ mod finding;
 mod host;
 mod machine;
 mod place;
+mod rights;
 mod servers;
 
 use std::process::ExitCode;

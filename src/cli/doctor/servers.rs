@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::finding::{Check, Finding};
+use super::rights::{backpressure, permissions};
 use crate::config::Config;
 use crate::nats::{Probe, Seen, Unreached};
 use crate::route::{Route, RouteKind};
@@ -62,6 +63,7 @@ fn within(place: &str, seen: &Seen, config: &Config, findings: &mut Vec<Finding>
     findings.push(round_trip(place, seen));
     findings.push(max_payload(place, seen, config.control.max_message_size));
     permissions(place, seen, config, findings);
+    findings.push(backpressure(place, seen, &config.nats.backpressure));
     streams(place, seen, &config.routes, findings);
 }
 
@@ -131,49 +133,6 @@ fn max_payload(place: &str, seen: &Seen, largest: u32) -> Finding {
     }
 }
 
-fn permissions(place: &str, seen: &Seen, config: &Config, findings: &mut Vec<Finding>) {
-    let rights = match &seen.rights {
-        Ok(rights) => rights,
-        Err(reason) => {
-            findings.push(Finding::warn(
-                Check::Permission,
-                format!("{place}: what this user may publish is not known: {reason}"),
-                "Allow it to publish $SYS.REQ.USER.INFO (nats-server 2.10 or later), or compare its \
-                 permissions with the subjects of the routes yourself.",
-            ));
-            return;
-        }
-    };
-    for route in &config.routes {
-        let (name, subject) = (&route.name, route.subject.as_str());
-        findings.push(if rights.cover(subject) {
-            Finding::ok(
-                Check::Permission,
-                format!("{place}: route {name}: this user may publish to {subject}"),
-            )
-        } else {
-            Finding::fail(
-                Check::Permission,
-                format!("{place}: route {name}: this user may not publish to {subject}"),
-                format!(
-                    "Add {subject} to what the user may publish in nats-server's configuration; \
-                     until then requests of the route complete as FORBIDDEN."
-                ),
-            )
-        });
-    }
-    let prefix = &config.nats.inbox_prefix;
-    let has_publish = config.routes.iter().any(|it| it.kind == RouteKind::Publish);
-    // Nobody has it: as many tokens as the gateway's own.
-    if has_publish && !rights.cover(&format!("{prefix}.doctor.0.m")) {
-        findings.push(Finding::fail(
-            Check::Permission,
-            format!("{place}: this user may not publish to its inbox"),
-            format!("Allow {prefix}.>: routes of kind publish need it."),
-        ));
-    }
-}
-
 fn streams(place: &str, seen: &Seen, routes: &[Route], findings: &mut Vec<Finding>) {
     let lists = match &seen.streams {
         Err(reason) => {
@@ -232,13 +191,13 @@ fn stream(place: &str, route: &Route, names: &str) -> Finding {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::finding::Level;
     use super::super::tests::configured;
     use super::*;
-    use crate::nats::Rights;
+    use crate::nats::Permissions;
 
-    const ROUTES: &str = r#"
+    pub(in super::super) const ROUTES: &str = r#"
 control.max_message_size = "1MiB"
 [[route]]
 name = "ask"
@@ -253,7 +212,7 @@ subject = "a.store"
 kind = "stream"
 "#;
 
-    fn good(config: &Config) -> Seen {
+    pub(in super::super) fn good(config: &Config) -> Seen {
         let streams = config.routes.iter().map(|route| match route.kind {
             RouteKind::Stream => vec!["S".to_owned()],
             _ => Vec::new(),
@@ -263,12 +222,15 @@ kind = "stream"
             max_payload: 1 << 20,
             round_trip_ns: 100_000,
             inbox: Ok(()),
-            rights: Ok(Rights::default()),
+            permissions: Ok(Permissions::default()),
             streams: Ok(Some(streams.collect())),
         }
     }
 
-    fn complaints(probes: &[Probe], config: &Config) -> Vec<(Check, Level, String)> {
+    pub(in super::super) fn complaints(
+        probes: &[Probe],
+        config: &Config,
+    ) -> Vec<(Check, Level, String)> {
         let findings = judge(probes, config).into_iter();
         let bad = findings.filter(|it| it.level != Level::Ok);
         bad.inspect(|it| assert!(!it.advice.is_empty(), "{it}"))
@@ -276,19 +238,19 @@ kind = "stream"
             .collect()
     }
 
-    fn probe(seen: Result<Seen, Unreached>) -> Probe {
+    pub(in super::super) fn probe(seen: Result<Seen, Unreached>) -> Probe {
         let place = "h:1".to_owned();
         Probe { place, seen }
     }
 
-    fn with(change: impl FnOnce(&mut Seen)) -> Vec<(Check, Level, String)> {
+    pub(in super::super) fn with(change: impl FnOnce(&mut Seen)) -> Vec<(Check, Level, String)> {
         let config = configured(ROUTES);
         let mut seen = good(&config);
         change(&mut seen);
         complaints(&[probe(Ok(seen))], &config)
     }
 
-    fn kinds(complaints: &[(Check, Level, String)]) -> Vec<(Check, Level)> {
+    pub(in super::super) fn kinds(complaints: &[(Check, Level, String)]) -> Vec<(Check, Level)> {
         complaints.iter().map(|it| (it.0, it.1)).collect()
     }
 
@@ -305,28 +267,6 @@ kind = "stream"
         assert_eq!(small((1 << 20) - 1), [(Check::MaxPayload, Level::Warn)]);
         assert_eq!(small(64 << 10), [(Check::MaxPayload, Level::Warn)]);
         assert_eq!(small((64 << 10) - 1), [(Check::MaxPayload, Level::Fail)]);
-    }
-
-    #[test]
-    fn what_a_user_may_not_publish_is_named_and_what_is_not_known_fails_nothing() {
-        let narrow = with(|seen| {
-            let allow = Some(vec!["a.ask".to_owned(), "a.store".to_owned()]);
-            let deny = Vec::new();
-            seen.rights = Ok(Rights { allow, deny });
-        });
-        let fail = (Check::Permission, Level::Fail);
-        assert_eq!(kinds(&narrow[..2]), [fail, fail], "{narrow:?}");
-        assert!(narrow.iter().any(|it| it.2.contains("route tell")));
-        assert!(narrow.iter().any(|it| it.2.contains("inbox")), "{narrow:?}");
-        let unknown = with(|seen| {
-            seen.rights = Err("2.9".to_owned());
-            seen.streams = Err("2.9".to_owned());
-        });
-        let warn = |check| (check, Level::Warn);
-        assert_eq!(
-            kinds(&unknown),
-            [warn(Check::Permission), warn(Check::Stream)]
-        );
     }
 
     #[test]

@@ -135,18 +135,8 @@ impl App {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture;
+    use super::super::fixture::{app, statuses};
     use super::*;
-
-    fn app() -> App {
-        let mut app = App::new(Column::Rate, Duration::from_secs(1));
-        let (earlier, later) = fixture::statuses();
-        app.heard(Ok(earlier));
-        assert_eq!(app.sample, None);
-        app.heard(Ok(later));
-        assert!(app.sample.is_some());
-        app
-    }
 
     fn press(app: &mut App, keys: &str) -> Flow {
         let mut flow = Flow::Go;
@@ -187,7 +177,7 @@ mod tests {
     #[test]
     fn a_pause_keeps_what_is_shown_until_it_is_over() {
         let mut app = app();
-        let (earlier, mut later) = fixture::statuses();
+        let (earlier, mut later) = statuses();
         let shown = app.sample.clone();
         press(&mut app, " ");
         later.time_seconds += 2.0;
@@ -206,7 +196,7 @@ mod tests {
         app.heard(Err("gone".to_owned()));
         assert_eq!(app.away.as_deref(), Some("gone"));
         assert!(app.sample.is_some());
-        let (earlier, later) = fixture::statuses();
+        let (earlier, later) = statuses();
         let shown = app.sample.clone();
         app.heard(Ok(later));
         assert_eq!((app.away.as_ref(), &app.sample), (None, &shown));

@@ -1,9 +1,24 @@
-//! Two answers of a gateway, for the tests.
+//! Two answers of a gateway, and a view that has heard them, for the tests.
 
+use core::time::Duration;
+
+use super::app::App;
+use super::sessions::Column;
 use crate::status::{
     CodeCount, ConnectionStatus, GatewayStatus, NatsStatus, Outcomes, Rejected, RouteStatus,
     SessionStatus, Status, Totals, WorkerStatus,
 };
+
+/// A view that has heard both.
+pub(super) fn app() -> App {
+    let mut app = App::new(Column::Rate, Duration::from_secs(1));
+    let (earlier, later) = statuses();
+    app.heard(Ok(earlier));
+    assert_eq!(app.sample, None, "one answer has no rates");
+    app.heard(Ok(later));
+    assert!(app.sample.is_some());
+    app
+}
 
 /// An answer, and the one of 2 s later.
 pub(super) fn statuses() -> (Status, Status) {

@@ -313,16 +313,8 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    use super::super::fixture;
+    use super::super::fixture::{app, statuses};
     use super::*;
-
-    fn app() -> App {
-        let mut app = App::new(Column::Rate, Duration::from_secs(1));
-        let (earlier, later) = fixture::statuses();
-        app.heard(Ok(earlier));
-        app.heard(Ok(later));
-        app
-    }
 
     /// The lines of a screen.
     fn screen(app: &App, width: u16, height: u16) -> Vec<String> {
@@ -440,7 +432,7 @@ SESSION   PID   UID  COMMAND  WORKER  IN FLIGHT  RING  RATE/S▾     P50      P9
     #[test]
     fn before_the_second_answer_it_measures() {
         let mut app = App::new(Column::Rate, Duration::from_secs(1));
-        app.heard(Ok(fixture::statuses().0));
+        app.heard(Ok(statuses().0));
         assert_eq!(screen(&app, 80, 24)[1], "measuring");
     }
 }

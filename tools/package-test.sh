@@ -6,7 +6,8 @@
 #
 #   tools/package-test.sh [FILE.deb]    without FILE what tools/package.sh has built
 #
-# Needs: root, unshare, overlayfs, dpkg, adduser, deb-systemd-helper (init-system-helpers).
+# Needs: root, unshare, overlayfs, dpkg, adduser, systemd-analyze (systemd), deb-systemd-helper
+# (init-system-helpers).
 set -euo pipefail
 
 say() { printf 'package-test: %s\n' "$*"; }
@@ -117,12 +118,9 @@ inside() {
     die "the socket is not enabled"
   ipc-gateway --version
   ipc-gateway check-config --config "$config" >/dev/null
-  [[ ! -x $(command -v systemd-analyze) ]] ||
-    systemd-analyze verify --man=no ipc-gateway.service ipc-gateway.socket
-  if ipc-gateway completions bash >/dev/null 2>&1; then
-    [[ -s /usr/share/bash-completion/completions/ipc-gateway ]] || die "no completions for bash"
-    [[ -s /usr/share/man/man1/ipc-gateway.1.gz ]] || die "no man page"
-  fi
+  systemd-analyze verify --man=no ipc-gateway.service ipc-gateway.socket
+  [[ -s /usr/share/bash-completion/completions/ipc-gateway ]] || die "no completions for bash"
+  [[ -s /usr/share/man/man1/ipc-gateway.1.gz ]] || die "no man page"
   [[ -s /usr/share/doc/ipc-gateway/copyright ]] || die "no copyright"
 
   say "start, ask, stop"
@@ -153,6 +151,6 @@ inside() {
 case "${1:-}" in
   --prepare) prepare "$2" ;;
   --inside) inside ;;
-  --help | -h | -*) sed -n '2,9s/^# \{0,1\}//p' "$0" ;;
+  --help | -h | -*) sed -n '2,10s/^# \{0,1\}//p' "$0" ;;
   *) outside "$@" ;;
 esac

@@ -8,6 +8,16 @@ use core::time::Duration;
 use std::time::SystemTime;
 
 /// A moment on the monotonic clock, in nanoseconds. Zero is some moment before this boot's start.
+///
+/// ```
+/// use std::time::Duration;
+/// use ipc_gateway::clock::Nanos;
+///
+/// let deadline = Nanos(1_000).after(Duration::from_micros(5));
+/// assert_eq!(deadline, Nanos(6_000));
+/// assert_eq!(deadline.until(Nanos(2_000)), Duration::from_micros(4));
+/// assert_eq!(deadline.since(Nanos(9_000)), 0);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nanos(pub u64);
 

@@ -1,4 +1,19 @@
 //! ipc-gateway: local processes on one side, NATS on the other, shared-memory rings between.
+//!
+//! This is the program in parts, so that its binary, its tests and its benches can reach them. It
+//! promises nothing to other crates: an application imports `ipc-ringbuf`, of which every item that
+//! an application calls is shown by an example.
+//!
+//! ```
+//! use ipc_gateway::config::{Config, Host, Overrides};
+//!
+//! // What `check-config` does: flags, environment and file in, a checked configuration out.
+//! let flags = Overrides { config: Some("/dev/null".to_owned()), ..Overrides::default() };
+//! let host = Host { uid: 0, ..Host::read() };
+//! let config = Config::load_from(&flags, |_variable| None, &host)?;
+//! assert_eq!(config.routes.len(), 1);
+//! # Ok::<(), ipc_gateway::config::Refused>(())
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod bridge;

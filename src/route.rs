@@ -19,6 +19,16 @@ pub const MAX_ROUTES: usize = 256;
 pub const MAX_ROUTE_NUMBERS: usize = 512;
 
 /// A NATS subject to publish to: checked, without wildcards, never a reserved one.
+///
+/// ```
+/// use ipc_gateway::route::{Subject, SubjectError};
+///
+/// let subject = Subject::try_from("orders.new".to_owned())?;
+/// assert_eq!(subject.as_str(), "orders.new");
+/// let wild = Subject::try_from("orders.*".to_owned());
+/// assert_eq!(wild, Err(SubjectError::Character('*')));
+/// # Ok::<(), SubjectError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Subject(String);
 

@@ -5,6 +5,14 @@ use core::time::Duration;
 use std::path::PathBuf;
 
 /// Text that must never be printed: `Debug` and `Display` show `***`.
+///
+/// ```
+/// use ipc_gateway::settings::Secret;
+///
+/// let secret = Secret::new("s3cret".to_owned());
+/// assert_eq!(format!("{secret} {secret:?}"), "*** ***");
+/// assert_eq!(secret.reveal(), "s3cret");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -369,6 +377,13 @@ impl Default for LogSettings {
 }
 
 /// A share, to a millionth.
+///
+/// ```
+/// use ipc_gateway::settings::Ratio;
+///
+/// assert_eq!(Ratio::new(0.01).unwrap().per_million(), 10_000);
+/// assert_eq!(Ratio::new(1.5), None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ratio(u32);
 

@@ -10,6 +10,17 @@ use crate::clock::Nanos;
 const MOST: usize = 4096;
 
 /// The allowances, by key.
+///
+/// ```
+/// use std::time::Duration;
+/// use ipc_gateway::{clock::Nanos, throttle::Throttle};
+///
+/// let mut throttle = Throttle::new(2, Duration::from_secs(1));
+/// let now = Nanos(0);
+/// assert!(throttle.allows("a", now) && throttle.allows("a", now));
+/// assert!(!throttle.allows("a", now) && throttle.allows("b", now));
+/// assert!(throttle.allows("a", now.after(Duration::from_secs(1))));
+/// ```
 #[derive(Debug)]
 pub struct Throttle<K> {
     allowances: HashMap<K, Allowance>,

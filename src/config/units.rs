@@ -24,6 +24,14 @@ const SIZE_UNITS: [(&str, u64); 4] = [
 ///
 /// # Errors
 /// What is expected, in words, when the text is something else or more than 584 years.
+///
+/// ```
+/// use std::time::Duration;
+/// use ipc_gateway::config::parse_duration;
+///
+/// assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+/// assert!(parse_duration("250").is_err());
+/// ```
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     parse(text, &TIME_UNITS)
         .map(Duration::from_nanos)
@@ -34,6 +42,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// What is expected, in words, when the text is something else or overflows 64 bits.
+///
+/// ```
+/// use ipc_gateway::config::parse_size;
+///
+/// assert_eq!(parse_size("64KiB"), Ok(65_536));
+/// assert_eq!(parse_size("4096"), Ok(4096));
+/// ```
 pub fn parse_size(text: &str) -> Result<u64, String> {
     text.parse()
         .ok()

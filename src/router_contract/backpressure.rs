@@ -80,6 +80,17 @@ impl Backpressure {
 }
 
 /// Reads a status message; `None` when the bytes are not one, for example our own [`Poll`].
+///
+/// ```
+/// use std::time::Duration;
+/// use ipc_gateway::router_contract::{Status, parse_backpressure};
+///
+/// let pushed = br#"{"type":"backpressure_status","status":"warning","retry_after_seconds":2}"#;
+/// let heard = parse_backpressure(pushed).unwrap();
+/// assert_eq!(heard.status, Status::Warning);
+/// assert_eq!(heard.retry_after, Some(Duration::from_secs(2)));
+/// assert_eq!(parse_backpressure(b"hello"), None);
+/// ```
 #[must_use]
 pub fn parse_backpressure(body: &[u8]) -> Option<Backpressure> {
     let Value::Object(outer) = serde_json::from_slice(body).ok()? else {

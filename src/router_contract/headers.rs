@@ -64,6 +64,18 @@ impl HeaderFault {
 ///
 /// # Errors
 /// [`HeaderFault`] says which rule the first bad header breaks.
+///
+/// ```
+/// use ipc_gateway::router_contract::{HeaderFault, check_client_headers};
+/// use ipc_ringbuf::headers::encode;
+///
+/// let mut block = Vec::new();
+/// encode("tenant_id", "acme", &mut block)?;
+/// assert_eq!(check_client_headers(&block, Some("acme")), Ok(()));
+/// let fault = check_client_headers(&block, Some("another"));
+/// assert_eq!(fault, Err(HeaderFault::Tenant));
+/// # Ok::<(), ipc_ringbuf::headers::HeaderError>(())
+/// ```
 #[inline]
 pub fn check_client_headers(block: &[u8], bound: Option<&str>) -> Result<(), HeaderFault> {
     for header in headers::decode(block) {
@@ -95,6 +107,18 @@ fn starts_with(name: &str, prefix: &str) -> bool {
 /// valid `traceparent` only, and `version`; the `bound` tenant; on such a route the milliseconds
 /// that `remain`. So a request without headers to an opaque route goes out without any, and its
 /// payload may be as large as the server allows.
+///
+/// ```
+/// use ipc_gateway::route::ReplyContract;
+/// use ipc_gateway::router_contract::{Decimal, outgoing_headers};
+///
+/// let remain = Decimal::new(250);
+/// let router = outgoing_headers(&[], Some("acme"), ReplyContract::Router, &remain);
+/// let names: Vec<&str> = router.map(|(name, _)| name).collect();
+/// assert_eq!(names, ["version", "tenant_id", "ipcgw-deadline-ms"]);
+/// let opaque = outgoing_headers(&[], None, ReplyContract::Opaque, &remain);
+/// assert_eq!(opaque.count(), 0);
+/// ```
 #[must_use]
 pub const fn outgoing_headers<'a>(
     block: &'a [u8],

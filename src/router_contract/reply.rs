@@ -17,6 +17,18 @@ pub enum Verdict {
 }
 
 /// Classifies a reply on a `request` route of this contract.
+///
+/// ```
+/// use ipc_gateway::route::ReplyContract;
+/// use ipc_gateway::router_contract::{Verdict, classify};
+/// use ipc_ringbuf::Code;
+///
+/// let router = |body: &[u8]| classify(ReplyContract::Router, body);
+/// assert_eq!(router(br#"{"ok":true}"#), Verdict::Answer(Code::Ok));
+/// assert_eq!(router(br#"{"stream":"S","seq":7}"#), Verdict::PubAck);
+/// let error = br#"{"ok":false,"error":{"code":"unauthorized"}}"#;
+/// assert_ne!(router(error), Verdict::Answer(Code::Ok));
+/// ```
 #[inline]
 #[must_use]
 pub fn classify(contract: ReplyContract, body: &[u8]) -> Verdict {

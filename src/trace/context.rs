@@ -1,6 +1,16 @@
 //! The W3C trace context, version 00: `00-<trace id>-<span id>-<flags>` in lower-case hexadecimal.
 
 /// What a `traceparent` says.
+///
+/// ```
+/// use ipc_gateway::trace::Context;
+///
+/// let header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+/// let context = Context::parse(header).unwrap();
+/// assert!(context.is_sampled);
+/// assert_eq!(context.header(), header);
+/// assert_eq!(Context::parse("00-0-0-01"), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
     /// The trace; never 0.

@@ -175,7 +175,7 @@ fn a_gateway_that_does_not_say_that_the_server_is_away_is_found_out() {
         &["--bin-dir", bin.to_str().unwrap()],
         &[(
             "reconnect.6",
-            "a request meanwhile is TIMEOUT 504, not UPSTREAM_DOWN 503",
+            "a request meanwhile is EXPIRED_UNSENT 504, not UPSTREAM_DOWN 503",
         )],
     );
 }

@@ -122,13 +122,17 @@ mod tests {
         let warn = |check| (check, Level::Warn);
         assert_eq!(
             kinds(&unknown),
-            [warn(Check::Permission), warn(Check::Stream)]
+            [
+                warn(Check::Permission),
+                warn(Check::Backpressure),
+                warn(Check::Stream)
+            ]
         );
     }
 
     #[test]
     fn a_router_that_cannot_be_heard_or_asked_is_told() {
-        let mut config = configured("");
+        let mut config = configured(ROUTES);
         let found = |config: &Config, deaf: bool, mute: bool| {
             let mut seen = good(config);
             let subject = "beamline.router.v2.status.backpressure";
@@ -148,9 +152,8 @@ mod tests {
         assert_eq!(found(&config, false, true), []);
         config.nats.backpressure.poll_interval = Some(Duration::from_secs(1));
         assert_eq!(found(&config, false, true), warning);
-        config.nats.backpressure.subject = None;
-        assert_eq!(found(&config, true, true), []);
         // Without a route that it would close it is of no use.
-        assert_eq!(found(&configured(ROUTES), true, true), []);
+        config.nats.backpressure.routes.clear();
+        assert_eq!(found(&config, true, true), []);
     }
 }

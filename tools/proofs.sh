@@ -43,10 +43,19 @@ tsan() {
     --target x86_64-unknown-linux-gnu --target-dir target/tsan
   # What is suppressed must not hide a race in a test.
   cat >target/planted.rs <<'RUST'
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
 #[test]
 fn race() {
     static mut COUNT: u64 = 0;
-    let add = || (0..10_000).for_each(|_| unsafe { COUNT += 1 });
+    static READY: AtomicU32 = AtomicU32::new(0);
+    // Both at the same time, and nothing orders them: relaxed operations do not. Not for long, or the
+    // sanitizer has forgotten by what stack it came to the other access, and reports nothing.
+    let add = || {
+        READY.fetch_add(1, Relaxed);
+        while READY.load(Relaxed) < 2 {}
+        (0..1_000).for_each(|_| unsafe { COUNT += 1 });
+    };
     let other = std::thread::spawn(add);
     add();
     other.join().unwrap();

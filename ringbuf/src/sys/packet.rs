@@ -62,15 +62,7 @@ pub fn receive_packet(
             }
         }
     }
-    if message
-        .flags
-        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC)
-    {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "packet is too large",
-        ));
-    }
+    check_whole(message.flags)?;
     Ok((message.bytes != 0).then_some((message.bytes, fds)))
 }
 
@@ -82,16 +74,19 @@ pub fn receive_packet(
 pub fn receive_plain(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     let mut iov = [IoSliceMut::new(buffer)];
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, None, MsgFlags::MSG_DONTWAIT)?;
-    if message
-        .flags
-        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC)
-    {
+    check_whole(message.flags)?;
+    Ok((message.bytes != 0).then_some(message.bytes))
+}
+
+/// Refuses a packet of which a part, bytes or descriptors, did not fit.
+fn check_whole(flags: MsgFlags) -> io::Result<()> {
+    if flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "packet is too large",
         ));
     }
-    Ok((message.bytes != 0).then_some(message.bytes))
+    Ok(())
 }
 
 /// Sends one byte, to wake a peer that waits for its socket. Never waits; a full socket is a peer

@@ -12,6 +12,7 @@
 //! | `validate` | what may pass |
 //! | `gate` | what each route lets through: the three below and the Router's word |
 //! | `breaker` | keeps requests away from an upstream that answers nobody |
+//! | `session` | one session |
 //! | `sessions` | the table of sessions |
 //! | `charges` | what requests count against their user's limit |
 //! | `in_flight` | the slab of requests on their way |
@@ -35,6 +36,7 @@ pub mod mailbox;
 pub mod onlooker;
 pub mod parts;
 pub mod rings;
+pub mod session;
 pub mod sessions;
 pub mod slow;
 pub mod thread;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipc_ringbuf::error::PeerMisbehaved;
 
-use super::sessions::Session;
+use super::session::Session;
 use crate::clock::Nanos;
 
 /// Longest time between two looks at full rings.

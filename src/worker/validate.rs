@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipc_ringbuf::entry::{Code, Sqe};
 
-use super::sessions::Session;
+use super::session::Session;
 use crate::route::Route;
 use crate::router_contract;
 

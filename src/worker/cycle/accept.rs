@@ -9,7 +9,7 @@ use ipc_ringbuf::port::Submission;
 use super::super::charges::OverLimit;
 use super::super::in_flight::Entry;
 use super::super::rings::Look;
-use super::super::sessions::{Dirtied, Session};
+use super::super::session::{Dirtied, Session};
 use super::super::validate::{Verdict, allowed, validate};
 use super::{Phase, Worker};
 use crate::bridge::{Request, Upstream};

@@ -3,7 +3,7 @@
 use ipc_ringbuf::entry::{Code, Cqe};
 
 use super::super::in_flight::Entry;
-use super::super::sessions::Dirtied;
+use super::super::session::Dirtied;
 use super::Worker;
 use crate::bridge::{Reply, Upstream};
 use crate::clock::{Clock, Nanos};

@@ -362,6 +362,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
     fn stop(&mut self, now: Nanos) {
         // What came since the last look was never sent, and can be told so.
         self.phase = Phase::Draining;
+        self.sessions.rouse_all();
         self.poll_sessions(now);
         self.complete_all(now);
         for seat in 0..self.sessions.seats() {
@@ -405,6 +406,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         let seats = if self.is_paused() {
             0
         } else {
+            self.sessions.rouse_all();
             self.sessions.seats()
         };
         let mut at = 0;

@@ -14,6 +14,7 @@
 //! | `breaker` | keeps requests away from an upstream that answers nobody |
 //! | `session` | one session |
 //! | `sessions` | the table of sessions |
+//! | `awake` | which of them are looked at |
 //! | `charges` | what requests count against their user's limit |
 //! | `in_flight` | the slab of requests on their way |
 //! | `limit` | how many of them there may be |
@@ -25,6 +26,7 @@
 //! | `idle` | how to wait |
 //! | `thread` | a thread of its own |
 
+pub mod awake;
 pub mod breaker;
 pub mod charges;
 pub mod cycle;

@@ -1,39 +1,33 @@
 //! The sessions that one worker serves: a table of seats.
 
+use core::ops::Range;
 use std::os::fd::AsFd;
 
 use ipc_ringbuf::port::Watch;
 use ipc_ringbuf::sys::{self, Bell};
 
+use super::awake::Awake;
 use super::mailbox::NewSession;
 use super::rings::Look;
 use super::session::Session;
 use crate::clock::Nanos;
 
-/// What is looked at of a seat in each cycle: little, and side by side, because most sessions have
-/// nothing to do most of the time.
-#[derive(Debug, Default)]
-struct Spot {
-    /// None while the seat is free.
-    watch: Option<Watch>,
-    /// Whether the session is to be looked at whatever the watch says: it has something on its way or
-    /// something to be settled with the clock, or its client has rung.
-    is_awake: bool,
-}
-
-impl Spot {
-    #[inline]
-    fn needs_look(&self) -> bool {
-        self.is_awake || self.watch.as_ref().is_some_and(|watch| !watch.is_still())
-    }
-}
+/// Sessions at rest that a cycle looks at: all of them, unless there are more. Each look costs some ten
+/// instructions and, if its client lives on another core, a line of cache.
+const LOOKED_AT: usize = 128;
 
 /// The table. A seat is used again after its session has left.
 #[derive(Debug, Default)]
 pub struct Sessions {
     seats: Vec<Option<Session>>,
-    /// For each seat.
-    spots: Vec<Spot>,
+    /// For each seat that is taken: all that is looked at of a session at rest, side by side, because
+    /// most sessions have nothing to do most of the time.
+    watches: Vec<Option<Watch>>,
+    /// Seats that are looked at whatever the watch says: something was submitted, is on its way or is
+    /// to be settled with the clock, or the client has rung.
+    awake: Awake,
+    /// The seat at which the next look at those at rest begins.
+    next_look: usize,
     taken: usize,
     /// Sessions that are not listened to.
     deaf: usize,
@@ -50,15 +44,13 @@ impl Sessions {
         bell.watch(new.eventfd.as_fd(), at as u64)?;
         let session = Session::from(new);
         self.taken += 1;
-        let spot = Spot {
-            watch: Some(session.port.watch()),
-            is_awake: true,
-        };
-        match (self.seats.get_mut(at), self.spots.get_mut(at)) {
-            (Some(seat), Some(old)) => (*seat, *old) = (Some(session), spot),
+        self.awake.insert(at);
+        let watch = Some(session.port.watch());
+        match (self.seats.get_mut(at), self.watches.get_mut(at)) {
+            (Some(seat), Some(old)) => (*seat, *old) = (Some(session), watch),
             _ => {
                 self.seats.push(Some(session));
-                self.spots.push(spot);
+                self.watches.push(watch);
             }
         }
         Ok(())
@@ -67,8 +59,9 @@ impl Sessions {
     /// Unseats a session.
     pub fn remove(&mut self, seat: u32, bell: &Bell) -> Option<Session> {
         let session = self.seats.get_mut(seat as usize)?.take()?;
-        if let Some(spot) = self.spots.get_mut(seat as usize) {
-            *spot = Spot::default();
+        self.awake.remove(seat as usize);
+        if let Some(watch) = self.watches.get_mut(seat as usize) {
+            *watch = None;
         }
         if session.rings.is_deaf() {
             self.deaf -= 1;
@@ -85,9 +78,7 @@ impl Sessions {
             let seat = usize::try_from(key).unwrap_or(usize::MAX);
             if let Some(Some(session)) = self.seats.get_mut(seat) {
                 session.rings.ring();
-                if let Some(spot) = self.spots.get_mut(seat) {
-                    spot.is_awake = true;
-                }
+                self.awake.insert(seat);
             }
         }
     }
@@ -132,21 +123,45 @@ impl Sessions {
         u32::try_from(at).ok()
     }
 
+    /// Looks at some of the sessions at rest, those next in turn; what has submitted something is awake
+    /// from now on. Called again and again it comes to all. Returns whether a round begins: then those
+    /// that have nothing to do may be laid to [rest](Self::rest), so that a client that is awake at
+    /// its end has this round's time to submit more.
+    #[inline]
+    pub fn rouse_some(&mut self) -> bool {
+        let (from, seats) = (self.next_look, self.watches.len());
+        let end = seats.min(from + LOOKED_AT);
+        self.rouse(from..end);
+        self.next_look = if end == seats { 0 } else { end };
+        from == 0
+    }
+
+    /// Looks at all of them: before the worker sleeps, and before it ends.
+    pub fn rouse_all(&mut self) {
+        self.rouse(0..self.watches.len());
+    }
+
+    #[inline]
+    fn rouse(&mut self, seats: Range<usize>) {
+        let from = seats.start;
+        for (at, watch) in self
+            .watches
+            .get(seats)
+            .unwrap_or_default()
+            .iter()
+            .enumerate()
+        {
+            if watch.as_ref().is_some_and(|watch| !watch.is_still()) {
+                self.awake.insert(from + at);
+            }
+        }
+    }
+
     /// The first of these seats whose session may have something to do.
     #[inline]
     #[must_use]
-    pub fn next_awake(&self, seats: core::ops::Range<usize>) -> Option<usize> {
-        let from = seats.start;
-        let found = self.spots.get(seats)?.iter().position(Spot::needs_look)?;
-        Some(from + found)
-    }
-
-    /// The session at a seat, which is looked at from now on until it [rests](Self::rest).
-    #[inline]
-    pub fn wake(&mut self, seat: u32) -> Option<&mut Session> {
-        let session = self.seats.get_mut(seat as usize)?.as_mut()?;
-        self.spots.get_mut(seat as usize)?.is_awake = true;
-        Some(session)
+    pub fn next_awake(&self, seats: Range<usize>) -> Option<usize> {
+        self.awake.first_of(seats)
     }
 
     /// Looks at a session that [is quiet](Session::is_quiet) no more until something is submitted or
@@ -154,11 +169,11 @@ impl Sessions {
     #[inline]
     pub fn rest(&mut self, seat: u32) {
         let at = seat as usize;
-        if let (Some(Some(session)), Some(spot)) = (self.seats.get(at), self.spots.get_mut(at))
-            && let Some(watch) = &mut spot.watch
+        if let (Some(Some(session)), Some(Some(watch))) =
+            (self.seats.get(at), self.watches.get_mut(at))
         {
             watch.renew(&session.port);
-            spot.is_awake = false;
+            self.awake.remove(at);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::route::Route;
 
 mod gates;
 mod random;
+mod rest;
 mod show;
 mod stage;
 
@@ -289,43 +290,6 @@ fn what_was_handed_over_before_the_session_broke_is_announced() {
     assert_eq!(stage.sent().len(), 1);
     // Whoever takes requests from the link sleeps until it is told of them.
     assert_eq!(stage.upstream.script().flushes, 1);
-}
-
-#[test]
-fn a_session_that_rests_is_found_by_what_it_submits_and_when_its_ring_breaks() {
-    let mut stage = Stage::new(64, 64);
-    let (mut client, shared) = stage.attach_shared(Charges::default());
-    let others = [stage.attach(), stage.attach()];
-    for mark in 0..3 {
-        // Empty cycles, after which nobody is looked at closely.
-        for _ in 0..3 {
-            assert_eq!(stage.worker.do_work(), 0);
-        }
-        assert!(stage.worker.prepare_to_sleep());
-        stage.worker.awake();
-        submit(&mut client, mark, SECOND);
-        assert!(!stage.worker.prepare_to_sleep());
-        assert_eq!(stage.worker.do_work(), 1);
-        let sent = stage.sent();
-        stage.answer(sent[0].token, Bytes::new());
-        assert_eq!(stage.worker.do_work(), 1);
-        assert_eq!(take(&mut client), [(mark, Code::Ok)]);
-    }
-    stage.worker.do_work();
-    // A tail that went back.
-    let tail = shared.ring(Ring::Submission);
-    tail.tail().store(2, Ordering::Release);
-    assert!(!stage.worker.prepare_to_sleep());
-    stage.worker.do_work();
-    let violations: u64 = stage.metrics.violations().map(|(_, count)| count).sum();
-    assert_eq!((violations, stage.metrics.sessions.get()), (1, 2));
-    // Its seat is free, and the next to come is looked at.
-    assert!(stage.worker.prepare_to_sleep());
-    stage.worker.awake();
-    let mut next = stage.attach();
-    submit(&mut next, 9, SECOND);
-    assert_eq!(stage.worker.do_work(), 1);
-    drop(others);
 }
 
 #[test]

@@ -27,6 +27,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         if seats == 0 || self.is_paused() {
             return 0;
         }
+        let may_rest = self.sessions.rouse_some();
         let mut done = 0;
         for turn in [self.first..seats, 0..self.first] {
             let (mut at, end) = (turn.start, turn.end);
@@ -35,13 +36,15 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                 let Ok(seat) = u32::try_from(awake) else {
                     break;
                 };
-                let Some(session) = self.sessions.wake(seat) else {
+                let Some(session) = self.sessions.at(seat) else {
                     continue;
                 };
                 let before = done;
                 let polled = match session.is_quiet(now) {
                     Ok(true) => {
-                        self.sessions.rest(seat);
+                        if may_rest {
+                            self.sessions.rest(seat);
+                        }
                         continue;
                     }
                     Ok(false) => self.poll_session(seat, now, &mut done),

@@ -1,0 +1,74 @@
+//! Sessions that rest, and how they are found again.
+
+use super::*;
+
+#[test]
+fn a_session_that_rests_is_found_by_what_it_submits_and_when_its_ring_breaks() {
+    let mut stage = Stage::new(64, 64);
+    let (mut client, shared) = stage.attach_shared(Charges::default());
+    let others = [stage.attach(), stage.attach()];
+    for mark in 0..3 {
+        // Empty cycles, after which nobody is looked at closely.
+        for _ in 0..3 {
+            assert_eq!(stage.worker.do_work(), 0);
+        }
+        assert!(stage.worker.prepare_to_sleep());
+        stage.worker.awake();
+        submit(&mut client, mark, SECOND);
+        assert!(!stage.worker.prepare_to_sleep());
+        assert_eq!(stage.worker.do_work(), 1);
+        let sent = stage.sent();
+        stage.answer(sent[0].token, Bytes::new());
+        assert_eq!(stage.worker.do_work(), 1);
+        assert_eq!(take(&mut client), [(mark, Code::Ok)]);
+    }
+    stage.worker.do_work();
+    // A tail that went back.
+    let tail = shared.ring(Ring::Submission);
+    tail.tail().store(2, Ordering::Release);
+    assert!(!stage.worker.prepare_to_sleep());
+    stage.worker.do_work();
+    let violations: u64 = stage.metrics.violations().map(|(_, count)| count).sum();
+    assert_eq!((violations, stage.metrics.sessions.get()), (1, 2));
+    // Its seat is free, and the next to come is looked at.
+    assert!(stage.worker.prepare_to_sleep());
+    stage.worker.awake();
+    let mut next = stage.attach();
+    submit(&mut next, 9, SECOND);
+    assert_eq!(stage.worker.do_work(), 1);
+    drop(others);
+}
+
+#[test]
+fn a_session_at_rest_among_many_is_come_to_in_turn_and_before_the_worker_sleeps() {
+    let mut stage = Stage::with_mailbox(64, 64, 400);
+    let mut clients: Vec<_> = (0..300).map(|_| stage.attach()).collect();
+    for _ in 0..3 {
+        stage.worker.do_work();
+    }
+    for at in [0, 150, 299, 0] {
+        submit(&mut clients[at], at as u64, SECOND);
+        // As many cycles as it takes to look at all.
+        assert_eq!((0..3).map(|_| stage.worker.do_work()).sum::<usize>(), 1);
+        stage.answer(stage.sent()[0].token, Bytes::new());
+        stage.worker.do_work();
+        assert_eq!(take(&mut clients[at]), [(at as u64, Code::Ok)]);
+        for _ in 0..6 {
+            assert_eq!(stage.worker.do_work(), 0);
+        }
+    }
+    for at in [299, 0, 150] {
+        submit(&mut clients[at], 1, SECOND);
+        assert!(!stage.worker.prepare_to_sleep());
+        assert_eq!(stage.worker.do_work(), 1);
+    }
+    // One that ends answers those too that it had not come to.
+    for at in [10, 140, 290] {
+        submit(&mut clients[at], 2, SECOND);
+    }
+    stage.post.send(Mail::Stop).unwrap();
+    stage.worker.do_work();
+    for at in [10, 140, 290] {
+        assert_eq!(take(&mut clients[at]), [(2, Code::Draining)]);
+    }
+}

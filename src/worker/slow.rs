@@ -30,7 +30,7 @@ pub enum Pace {
 #[derive(Debug)]
 pub struct SlowClients {
     timeout: Duration,
-    /// When to look next; never while no ring is full.
+    /// When to look next; never while no ring is taken for full.
     due: Nanos,
     looked_at: Nanos,
     full_ns: u64,
@@ -48,12 +48,12 @@ impl SlowClients {
         }
     }
 
-    /// A completion ring looks full.
+    /// A completion ring looks full. That is soon looked into, and not at once: the ring of a client
+    /// that has much on its way looks full again and again, and a look is one at all sessions.
     #[inline]
     pub fn suspect(&mut self, now: Nanos) {
         if self.due == Nanos::NEVER {
-            self.looked_at = now;
-            self.due = now;
+            self.looked(true, now);
         }
     }
 

@@ -27,7 +27,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         if seats == 0 || self.is_paused() {
             return 0;
         }
-        let may_rest = self.sessions.rouse_some();
+        let may_rest = self.sessions.rouse_some(now);
         let mut done = 0;
         for turn in [self.first..seats, 0..self.first] {
             let (mut at, end) = (turn.start, turn.end);

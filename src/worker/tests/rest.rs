@@ -43,21 +43,24 @@ fn a_session_that_rests_is_found_by_what_it_submits_and_when_its_ring_breaks() {
 fn a_session_at_rest_among_many_is_come_to_in_turn_and_before_the_worker_sleeps() {
     let mut stage = Stage::with_mailbox(64, 64, 400);
     let mut clients: Vec<_> = (0..300).map(|_| stage.attach()).collect();
-    for _ in 0..3 {
-        stage.worker.do_work();
-    }
+    // Round by round: they come to rest, and in as many cycles without time each has its turn.
+    let round = |stage: &mut Stage| (0..40).map(|_| stage.worker.do_work()).sum::<usize>();
+    round(&mut stage);
     for at in [0, 150, 299, 0] {
         submit(&mut clients[at], at as u64, SECOND);
-        // As many cycles as it takes to look at all.
-        assert_eq!((0..3).map(|_| stage.worker.do_work()).sum::<usize>(), 1);
+        assert_eq!(round(&mut stage), 1);
         stage.answer(stage.sent()[0].token, Bytes::new());
         stage.worker.do_work();
         assert_eq!(take(&mut clients[at]), [(at as u64, Code::Ok)]);
-        for _ in 0..6 {
-            assert_eq!(stage.worker.do_work(), 0);
-        }
+        assert_eq!(round(&mut stage) + round(&mut stage), 0);
     }
+    // Where enough time has passed one cycle is enough.
     for at in [299, 0, 150] {
+        submit(&mut clients[at], 1, SECOND);
+        stage.advance(Duration::from_micros(120));
+        assert_eq!(stage.worker.do_work(), 1);
+    }
+    for at in [298, 1, 151] {
         submit(&mut clients[at], 1, SECOND);
         assert!(!stage.worker.prepare_to_sleep());
         assert_eq!(stage.worker.do_work(), 1);

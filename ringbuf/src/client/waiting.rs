@@ -2,11 +2,11 @@
 //!
 //! Yielding a few times and then sleeping is right for one request in flight, sleeping at once for
 //! many (their completions come in batches, and whoever shares the core is better served), and
-//! spinning only for those who own a core. The adaptive strategy learns which by doubling its
-//! budget of yields each time they were rewarded and halving it each time they were not. A yield
-//! that goes to somebody who computes comes back a time slice later, where a sleeper would have been
-//! woken in its place; so the time of each is taken, and after a long one the client sleeps at once
-//! for a while.
+//! spinning only for those who own a core. The adaptive strategy learns which by how often yields are
+//! rewarded: each reward adds to its trust in them, each sleep takes twice as much. How many there
+//! are it does not learn: a wait that takes 50 yields is in vain with 30. A yield that goes to
+//! somebody who computes comes back a time slice later, where a sleeper would have been woken in its
+//! place; so the time of each is taken, and after a long one the client sleeps at once for a while.
 
 /// How [`Client::wait`](super::Client::wait) waits.
 ///
@@ -23,12 +23,18 @@ pub enum WaitStrategy {
     Park,
 }
 
-/// Most yields before sleeping.
-const MOST_YIELDS: u32 = 64;
-/// Yields at start.
-const FIRST_YIELDS: u32 = 16;
+/// Yields before sleeping, while they are trusted.
+const YIELDS: u32 = 64;
+/// Trust at start, and the most there can be.
+const MOST_TRUST: u32 = 8;
+/// What a wait that yields have ended adds to it.
+const REWARD: u32 = 1;
+/// What a sleep takes: yields go on as long as two of three waits are rewarded.
+const DISAPPOINTMENT: u32 = 2;
 /// After this many sleeps in a row, yields are tried anew.
 const PROBE_EVERY: u32 = 64;
+/// With so much trust: once, unless it is rewarded.
+const PROBE_TRUST: u32 = 2;
 
 /// A yield that takes longer, in nanoseconds, went to somebody who computes: a time slice is longer,
 /// and 64 processes with one request each take less in turn.
@@ -38,7 +44,9 @@ const LONG_YIELD_NS: u64 = 1_000_000;
 #[derive(Debug)]
 pub(crate) struct Budget {
     strategy: WaitStrategy,
-    yields: u32,
+    /// How far yields are trusted to be rewarded: at 0 there are none.
+    trust: u32,
+    /// Sleeps since the last reward.
     sleeps: u32,
 }
 
@@ -46,7 +54,7 @@ impl Budget {
     pub(crate) const fn new(strategy: WaitStrategy) -> Self {
         Self {
             strategy,
-            yields: FIRST_YIELDS,
+            trust: MOST_TRUST,
             sleeps: 0,
         }
     }
@@ -54,9 +62,9 @@ impl Budget {
     /// How many empty looks to make before sleeping.
     pub(crate) const fn looks(&self) -> u32 {
         match self.strategy {
-            WaitStrategy::Adaptive => self.yields,
+            WaitStrategy::Adaptive if self.trust > 0 => YIELDS,
+            WaitStrategy::Adaptive | WaitStrategy::Park => 0,
             WaitStrategy::Spin => u32::MAX,
-            WaitStrategy::Park => 0,
         }
     }
 
@@ -71,7 +79,7 @@ impl Budget {
 
     /// Whether looks are to be timed.
     pub(crate) fn is_timed(&self) -> bool {
-        self.strategy == WaitStrategy::Adaptive && self.yields > 0
+        self.strategy == WaitStrategy::Adaptive && self.trust > 0
     }
 
     /// A look with its yield has taken so many nanoseconds: whether to go on looking.
@@ -79,23 +87,23 @@ impl Budget {
         if ns <= LONG_YIELD_NS {
             return true;
         }
-        self.yields = 0;
+        self.trust = 0;
         self.sleeps = 0;
         false
     }
 
     /// Looks were rewarded: a completion came before sleeping.
     pub(crate) fn rewarded(&mut self) {
-        self.yields = self.yields.saturating_mul(2).clamp(1, MOST_YIELDS);
+        self.trust = (self.trust + REWARD).min(MOST_TRUST);
         self.sleeps = 0;
     }
 
     /// Looks were in vain: the client had to sleep.
-    pub(crate) fn slept(&mut self) {
-        self.yields /= 2;
+    pub(crate) const fn slept(&mut self) {
+        self.trust = self.trust.saturating_sub(DISAPPOINTMENT);
         self.sleeps = self.sleeps.wrapping_add(1);
         if self.sleeps.is_multiple_of(PROBE_EVERY) {
-            self.yields = FIRST_YIELDS;
+            self.trust = PROBE_TRUST;
         }
     }
 }
@@ -105,30 +113,59 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rewards_double_the_yields_and_sleeps_halve_them() {
+    fn yields_go_on_while_two_of_three_waits_are_rewarded() {
         let mut budget = Budget::new(WaitStrategy::Adaptive);
-        budget.rewarded();
-        assert_eq!(budget.looks(), 2 * FIRST_YIELDS);
-        for _ in 0..10 {
+        for _ in 0..100 {
+            assert_eq!(budget.looks(), YIELDS);
+            budget.slept();
+            budget.rewarded();
             budget.rewarded();
         }
-        assert_eq!(budget.looks(), MOST_YIELDS);
+        // Every other is too few.
+        let mut waits = 0;
+        while budget.looks() > 0 {
+            budget.slept();
+            budget.rewarded();
+            budget.slept();
+            waits += 1;
+        }
+        assert!(waits <= MOST_TRUST, "{waits}");
+    }
+
+    #[test]
+    fn without_trust_one_wait_in_many_is_a_probe_and_a_reward_restores_it() {
+        let mut budget = Budget::new(WaitStrategy::Adaptive);
+        while budget.looks() > 0 {
+            budget.slept();
+        }
+        let probes = (0..10 * PROBE_EVERY).filter(|_| {
+            budget.slept();
+            budget.looks() > 0
+        });
+        assert_eq!(probes.count(), 10);
+        for _ in 0..PROBE_EVERY {
+            budget.slept();
+            if budget.looks() > 0 {
+                break;
+            }
+        }
+        budget.rewarded();
         budget.slept();
-        assert_eq!(budget.looks(), MOST_YIELDS / 2);
+        assert_eq!(budget.looks(), YIELDS);
     }
 
     #[test]
     fn after_a_long_yield_there_are_none_for_a_while() {
         let mut budget = Budget::new(WaitStrategy::Adaptive);
         assert!(budget.is_timed() && budget.looked(LONG_YIELD_NS));
-        assert_eq!(budget.looks(), FIRST_YIELDS);
+        assert_eq!(budget.looks(), YIELDS);
         assert!(!budget.looked(LONG_YIELD_NS + 1));
         for _ in 1..PROBE_EVERY {
             budget.slept();
             assert!(budget.looks() == 0 && !budget.is_timed());
         }
         budget.slept();
-        assert_eq!(budget.looks(), FIRST_YIELDS);
+        assert_eq!(budget.looks(), YIELDS);
     }
 
     #[test]

@@ -11,10 +11,25 @@ use ipc_gateway::cli::{
 /// A message costs several small allocations in the client library; this allocator makes them
 /// cheaper than the C library's. Checkers of memory need the C library's.
 #[cfg(feature = "mimalloc")]
+type Allocator = mimalloc::MiMalloc;
+#[cfg(feature = "mimalloc")]
+const ALLOCATOR: Allocator = mimalloc::MiMalloc;
+#[cfg(all(feature = "counted", not(feature = "mimalloc")))]
+type Allocator = std::alloc::System;
+#[cfg(all(feature = "counted", not(feature = "mimalloc")))]
+const ALLOCATOR: Allocator = std::alloc::System;
+
+#[cfg(all(feature = "mimalloc", not(feature = "counted")))]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static GLOBAL: Allocator = ALLOCATOR;
+/// The same, counting: without a limit.
+#[cfg(feature = "counted")]
+#[global_allocator]
+static GLOBAL: cap::Cap<Allocator> = cap::Cap::new(ALLOCATOR, usize::MAX);
 
 fn main() -> ExitCode {
+    #[cfg(feature = "counted")]
+    ipc_gateway::metrics::memory::count_by(|| GLOBAL.allocated());
     match &Cli::parse().command {
         Command::Serve(args) => serve::run(args),
         Command::Call(args) => call::run(args),

@@ -49,6 +49,8 @@ struct Row {
 fn documented() -> BTreeSet<Row> {
     let document = include_str!("../docs/OPERATIONS.md").lines();
     let rows = document.filter(|line| line.starts_with("| `ipcgw_"));
+    // Only a gateway that counts it knows.
+    let rows = rows.filter(|line| cfg!(feature = "counted") || !line.contains("`counted`"));
     let rows = rows.map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
         assert_eq!(cells.len(), 4, "{row}: name, type, unit, meaning");

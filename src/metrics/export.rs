@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::control::ControlMetrics;
 use super::log::LogMetrics;
+use super::memory;
 use super::nats::NatsMetrics;
 use super::openmetrics::Out;
 use super::trace::TraceMetrics;
@@ -77,6 +78,13 @@ impl Collector for Sources {
             "Always 1; the labels say which program runs",
             &program,
         )?;
+        if let Some(bytes) = memory::allocated() {
+            out.bytes(
+                "allocated",
+                "Memory that the allocator handed out and has not got back",
+                bytes,
+            )?;
+        }
         self.encode_workers(&mut out)?;
         self.encode_routes(&mut out)?;
         self.encode_control(&mut out)?;

@@ -9,6 +9,7 @@ pub mod control;
 pub mod export;
 pub mod latency;
 pub mod log;
+pub mod memory;
 pub mod nats;
 mod openmetrics;
 pub mod session;

@@ -7,12 +7,14 @@
 //! | `catalogue` | the checks by category and number |
 //! | `scene` | the processes, and the means to change them |
 //! | `subjects`, `errors`, `timeouts`, `reconnect`, `backpressure` | the five categories |
+//! | `leaks` | whether many events leave memory behind |
 //! | `slo` | the service levels |
 
 mod args;
 mod backpressure;
 mod catalogue;
 mod errors;
+mod leaks;
 mod reconnect;
 mod run;
 mod scene;

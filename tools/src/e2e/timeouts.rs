@@ -2,14 +2,15 @@
 
 use core::time::Duration;
 
-use ipc_tools::stage::{Failure, FlowReport, Report, eventually};
+use ipc_tools::stage::{Client, Failure, FlowReport, Report, eventually};
 
+use crate::leaks::{Gauge, ROUNDS, Rest, judge};
 use crate::scene::{SOON, Scene};
 
 /// What a machine that is busy may take longer than was allowed, in microseconds.
 const SLACK_US: u64 = 1_000_000;
-/// Memory that may come and go by itself: what the allocator takes at once.
-const GRAIN: u64 = 512 * 1024;
+/// Requests on their way at once while many time out: as many as their client's ring has entries.
+const WINDOW: u32 = 512;
 
 fn seconds(us: u64) -> String {
     format!("{}.{:03} s", us / 1_000_000, us % 1_000_000 / 1000)
@@ -90,9 +91,15 @@ fn useless(scene: &Scene) -> Result<u64, Failure> {
 }
 
 /// Sends so many requests that must all time out.
-fn time_out(scene: &mut Scene, report: &mut Report, count: u64) -> Result<FlowReport, Failure> {
-    let flow = scene.flow(Some(count)).window(200).timeout_ms(150);
-    let done = scene.send(report, flow)?;
+fn time_out(
+    scene: &mut Scene,
+    client: &mut Client,
+    report: &mut Report,
+    count: u64,
+) -> Result<FlowReport, Failure> {
+    let flow = scene.flow(Some(count)).window(WINDOW as usize);
+    let done = client.flow(flow.timeout_ms(150))?;
+    report.whole(&done);
     // On a busy machine time can run out before a request is sent.
     let (timed_out, unsent) = (done.code("TIMEOUT"), done.code("EXPIRED_UNSENT"));
     report.equal("requests whose time ran out", &(timed_out + unsent), &count);
@@ -105,39 +112,22 @@ fn time_out(scene: &mut Scene, report: &mut Report, count: u64) -> Result<FlowRe
 
 pub(crate) fn late_leaks_nothing(scene: &mut Scene, report: &mut Report) -> Result<(), Failure> {
     scene.router(&["--late", "400ms"])?;
-    // The first rounds fill what is kept for later use.
-    let mut lows = Vec::new();
-    for _ in 0..4 {
+    let mut client = scene.start_client(WINDOW)?;
+    let gauge = Gauge::of(scene)?;
+    let (mut rounds, mut late) = (Vec::new(), 0);
+    for _ in 0..ROUNDS {
         let before = useless(scene)?;
-        let done = time_out(scene, report, 400)?;
+        let done = time_out(scene, &mut client, report, gauge.events_a_round())?;
         let sent = done.code("TIMEOUT");
         eventually(SOON, format_args!("{sent} late replies have come"), || {
             Ok(useless(scene)? >= before + sent)
         })?;
         scene.until_idle()?;
-        lows.push(scene.resources()?);
+        late += sent;
+        rounds.push(Rest::look(scene, late)?);
     }
-    compare(report, &lows, "400 late replies");
+    judge(report, gauge, &rounds, "late replies");
     Ok(())
-}
-
-/// What the process has must not grow from each round to the next.
-fn compare(report: &mut Report, rounds: &[ipc_tools::stage::Resources], what: &str) {
-    let rss: Vec<u64> = rounds.iter().map(|round| round.rss_bytes).collect();
-    report.figure("rss_bytes", rss.clone());
-    let (Some(first), Some(last)) = (rounds.get(1), rounds.last()) else {
-        report.must(false, "there were too few rounds");
-        return;
-    };
-    let growth = last.rss_bytes.saturating_sub(first.rss_bytes);
-    report.must(
-        growth <= GRAIN,
-        format_args!(
-            "after each of the last rounds of {what} memory is {rss:?} bytes: {growth} more"
-        ),
-    );
-    report.equal("descriptors", &last.fds, &first.fds);
-    report.equal("threads", &last.threads, &first.threads);
 }
 
 pub(crate) fn late_completes_nothing(
@@ -247,22 +237,26 @@ pub(crate) fn no_hang(scene: &mut Scene, report: &mut Report) -> Result<(), Fail
 
 pub(crate) fn thousand(scene: &mut Scene, report: &mut Report) -> Result<(), Failure> {
     scene.router(&["--silent-rate", "1"])?;
-    let mut rounds = Vec::new();
-    for _ in 0..3 {
-        time_out(scene, report, 1000)?;
+    let mut client = scene.start_client(WINDOW)?;
+    let gauge = Gauge::of(scene)?;
+    let (mut rounds, mut timed_out) = (Vec::new(), 0);
+    for _ in 0..ROUNDS {
+        let done = time_out(scene, &mut client, report, gauge.events_a_round())?;
         scene.until_idle()?;
-        rounds.push(scene.resources()?);
+        timed_out += done.code("TIMEOUT");
+        rounds.push(Rest::look(scene, timed_out)?);
     }
-    compare(report, &rounds, "1000 timeouts");
+    judge(report, gauge, &rounds, "timeouts");
     balance(scene, report)?;
     // No block of the ring is lost: as many can be on their way as before.
     scene.router(&[])?;
-    let flow = scene.flow(Some(512)).window(256);
-    let done = scene.send(report, flow)?;
+    let flow = scene.flow(Some(1024)).window(WINDOW as usize);
+    let done = client.flow(flow)?;
+    report.whole(&done);
     report.equal(
         "answered with a full ring afterwards",
         &done.code("OK"),
-        &512,
+        &1024,
     );
     Ok(())
 }

@@ -130,6 +130,16 @@ impl Gateway {
     /// # Errors
     /// It does not answer, or has no such sample.
     pub fn metric(&self, name: &str, labels: &str) -> Result<u64, Failure> {
+        self.metric_if_any(name, labels)?.ok_or_else(|| {
+            Failure::new(format_args!("the gateway has no metric {name}{{{labels}}}"))
+        })
+    }
+
+    /// The same; none when it has no such sample.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn metric_if_any(&self, name: &str, labels: &str) -> Result<Option<u64>, Failure> {
         let text = self.metrics()?;
         let samples: Vec<u64> = text
             .lines()
@@ -140,11 +150,6 @@ impl Gateway {
                 is_it.then(|| value.parse().ok())?
             })
             .collect();
-        if samples.is_empty() {
-            return Err(Failure::new(format_args!(
-                "the gateway has no metric {name}{{{labels}}}"
-            )));
-        }
-        Ok(samples.iter().sum())
+        Ok((!samples.is_empty()).then(|| samples.iter().sum()))
     }
 }

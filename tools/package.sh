@@ -49,7 +49,8 @@ rm -rf "$stage"
 mkdir -p "$stage/share" "$stage/target/release"
 if [[ -z $binary ]]; then
   say "building the program, profile $profile"
-  cargo build --profile "$profile" --locked --package ipc-gateway --bin ipc-gateway >&2
+  cargo build --profile "$profile" --locked --package ipc-gateway --bin ipc-gateway \
+    --features otel >&2
   # The directory of dev has another name.
   binary="${CARGO_TARGET_DIR:-$root/target}/${profile/#dev/debug}/ipc-gateway"
 fi

@@ -7,6 +7,7 @@ use toml::Value;
 
 use super::keys::{self, Kind};
 use super::resolve::Config;
+use crate::settings::NatsAuth;
 
 /// A key that has another value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,9 +53,13 @@ impl Config {
             .collect();
         let is_auth = |difference: &Difference| difference.key.starts_with("nats.");
         if self.nats.auth != newer.nats.auth && !found.iter().any(is_auth) {
+            let key = match newer.nats.auth {
+                NatsAuth::Token(_) => "nats.token",
+                _ => "nats.password",
+            };
             found.push(Difference {
-                key: "nats.password".to_owned(),
-                rule: "nats.password".to_owned(),
+                key: key.to_owned(),
+                rule: key.to_owned(),
                 route: None,
                 from: Some("***".to_owned()),
                 to: Some("*** (another)".to_owned()),

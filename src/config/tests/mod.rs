@@ -1,6 +1,7 @@
 //! Tests of the configuration as a whole: file text and overrides in, settings or a message out.
 
 mod defaults;
+mod differences;
 mod generated;
 mod origins;
 mod precedence;

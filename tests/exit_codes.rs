@@ -123,9 +123,13 @@ fn a_socket_that_the_user_may_not_open_is_77() {
     };
     let arguments = ["call", "--socket", text(&gateway.socket), "x"];
     let words = ["no permission to open", text(&gateway.socket), "run as"];
+    let top = ["top", "--once", "--socket", text(&gateway.socket)];
+    let not_asked = ["not reachable", "control.admin_mode"];
     if sys::own_uid() != 0 {
         mode(&gateway.socket, 0o000);
+        mode(&dir.join("admin.sock"), 0o000);
         fails(&arguments, 77, &words);
+        fails(&top, 77, &not_asked);
         return;
     }
     // Root may open everything: another user is needed, and a program that this user can reach.
@@ -137,6 +141,13 @@ fn a_socket_that_the_user_may_not_open_is_77() {
     mode(dir, 0o755);
     mode(&gateway.socket, 0o600);
     says(&run(&program, &arguments, true), 77, &words);
+    // The admin server's socket is its owner's.
+    says(&run(&program, &top, true), 77, &not_asked);
+    let health = ["health", "--socket", text(&gateway.socket)];
+    let health = run(&program, &health, true);
+    assert_eq!(health.status.code(), Some(77));
+    let said = String::from_utf8_lossy(&health.stdout);
+    assert!(said.contains(not_asked[1]), "{said}");
     // `serve` may not take a place that is not the user's either.
     let socket = dir.join("other.sock");
     let arguments = ["serve", "--upstream", "loopback", "--socket", text(&socket)];

@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
+use super::exit::Exit;
 use crate::settings::AdminAddress;
 
 /// Time for the whole conversation.
@@ -87,9 +88,20 @@ pub(super) fn late(limit: Duration) -> io::Error {
 }
 
 /// What is said of a gateway that does not answer.
-pub(super) fn not_reachable(address: impl Display, reason: impl Display) -> String {
-    format!(
-        "not reachable: {address}: {reason}; is the gateway running, and is this its --admin or \
-         --socket?"
-    )
+pub(super) fn not_reachable(address: impl Display, error: &io::Error) -> String {
+    let advice = if unanswered(error) == Exit::NoPermission {
+        "run as the gateway's user, or let its group in: control.admin_mode"
+    } else {
+        "is the gateway running, and is this its --admin or --socket?"
+    };
+    format!("not reachable: {address}: {error}; {advice}")
+}
+
+/// What a program ends with that got no answer.
+pub(super) fn unanswered(error: &io::Error) -> Exit {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        Exit::NoPermission
+    } else {
+        Exit::Unavailable
+    }
 }

@@ -327,7 +327,7 @@ pub struct BenchArgs {
   ipc-gateway health
   ipc-gateway health --admin 127.0.0.1:9100 --json
 
-Exit codes: 0 ready, 1 alive but not ready, 2 usage, 69 not reachable.")]
+Exit codes: 0 ready, 1 alive but not ready, 2 usage, 69 not reachable, 77 not permitted.")]
 pub struct HealthArgs {
     /// Admin address of the gateway: a path, or ADDRESS:PORT [env: IPC_GATEWAY_ADMIN] [default:
     /// admin.sock beside the socket].

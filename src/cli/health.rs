@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::admin::{self, Answer, LIMIT, not_reachable, within};
+use super::admin::{self, Answer, LIMIT, not_reachable, unanswered, within};
 use super::args::HealthArgs;
 use super::exit::Exit;
 use super::output::{complain, print_line};
@@ -19,7 +19,7 @@ use crate::settings::AdminAddress;
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 
 /// Prints one line (with `--json` one object); exit 0 ready, 1 alive but not ready, 69 not
-/// reachable.
+/// reachable, 77 when it may not be asked.
 #[must_use]
 pub fn run(args: &HealthArgs) -> ExitCode {
     let address = match admin_address(args.admin.as_deref(), args.socket.as_deref()) {
@@ -42,7 +42,7 @@ pub fn run(args: &HealthArgs) -> ExitCode {
 }
 
 /// What the gateway says of itself.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 struct Health {
     /// Whether it answered at all.
     reachable: bool,
@@ -54,6 +54,9 @@ struct Health {
     reason: String,
     /// Where it was asked.
     address: String,
+    /// Why there was no answer.
+    #[serde(skip)]
+    error: Option<io::Error>,
 }
 
 impl Health {
@@ -61,19 +64,21 @@ impl Health {
         let Self {
             address, reason, ..
         } = self;
-        match (self.reachable, self.live, self.ready) {
-            (false, _, _) => not_reachable(address, reason),
-            (true, true, true) => "ready".to_owned(),
-            (true, true, false) => format!("alive, not ready: {reason}"),
-            (true, false, _) => format!("not alive: {reason}"),
+        if let Some(error) = &self.error {
+            return not_reachable(address, error);
+        }
+        match (self.live, self.ready) {
+            (true, true) => "ready".to_owned(),
+            (true, false) => format!("alive, not ready: {reason}"),
+            (false, _) => format!("not alive: {reason}"),
         }
     }
 
-    const fn exit(&self) -> Exit {
-        match (self.reachable, self.live, self.ready) {
-            (false, _, _) => Exit::Unavailable,
-            (true, true, true) => Exit::Ok,
-            _ => Exit::Failure,
+    fn exit(&self) -> Exit {
+        match (&self.error, self.live && self.ready) {
+            (Some(error), _) => unanswered(error),
+            (None, true) => Exit::Ok,
+            (None, false) => Exit::Failure,
         }
     }
 }
@@ -89,6 +94,7 @@ fn ask_within(limit: Duration, address: &AdminAddress) -> Health {
             ready: ready.good,
             reason: if live.good { ready.reason } else { live.reason },
             address,
+            error: None,
         },
         Err(error) => Health {
             reachable: false,
@@ -96,6 +102,7 @@ fn ask_within(limit: Duration, address: &AdminAddress) -> Health {
             ready: false,
             reason: error.to_string(),
             address,
+            error: Some(error),
         },
     }
 }

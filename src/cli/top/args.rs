@@ -21,7 +21,8 @@ use crate::config::parse_duration;
 
 Keys: q quits, / filters, space pauses, < and > choose the column to sort by, r reverses,
 + and - change the interval, arrows, page up, page down, home and end scroll.
-Exit codes: 0 ok, 2 usage, 69 not reachable.")]
+Exit codes: 0 ok, 1 cannot write, 2 usage, 69 not reachable, 71 no threads or signals, 77 not
+permitted.")]
 pub struct TopArgs {
     /// Admin address of the gateway: a path, or ADDRESS:PORT [env: IPC_GATEWAY_ADMIN] [default:
     /// admin.sock beside the socket].

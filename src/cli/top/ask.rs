@@ -3,7 +3,8 @@
 use core::fmt;
 use std::io;
 
-use crate::cli::admin::{self, LIMIT, not_reachable, within};
+use crate::cli::admin::{self, LIMIT, not_reachable, unanswered, within};
+use crate::cli::exit::Exit;
 use crate::settings::AdminAddress;
 use crate::status::Status;
 
@@ -25,6 +26,14 @@ impl NoStatus {
         match self {
             Self::Unreachable(error) => not_reachable(address, error),
             Self::Other(what) => format!("{address}: {what}"),
+        }
+    }
+
+    /// What the program ends with.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Unreachable(error) => unanswered(error),
+            Self::Other(_) => Exit::Unavailable,
         }
     }
 }

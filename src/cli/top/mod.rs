@@ -38,7 +38,8 @@ use super::exit::Exit;
 use super::output::complain;
 use crate::config::admin_address;
 
-/// Shows the view until it is left; exit 0, or 69 when there is no gateway at the start.
+/// Shows the view until it is left; exit 0, or 69 when there is no gateway at the start, 77
+/// when it may not be asked.
 #[must_use]
 pub fn run(args: &TopArgs) -> ExitCode {
     let address = match admin_address(args.admin.as_deref(), args.socket.as_deref()) {
@@ -51,7 +52,7 @@ pub fn run(args: &TopArgs) -> ExitCode {
     match ask::ask(&address) {
         Err(error) => {
             complain(error.line(&address));
-            Exit::Unavailable.into()
+            error.exit().into()
         }
         Ok(first) if args.once || args.json => print::run(args, &address, first),
         Ok(first) => live::run(args, &address, first),

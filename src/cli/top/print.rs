@@ -40,7 +40,7 @@ pub(super) fn run(args: &TopArgs, address: &AdminAddress, first: Status) -> Exit
             Ok(status) => take(&mut app, status),
             Err(error) if args.once => {
                 complain(error.line(address));
-                return Exit::Unavailable.into();
+                return error.exit().into();
             }
             // It may come back.
             Err(error) => {
@@ -60,7 +60,10 @@ pub(super) fn run(args: &TopArgs, address: &AdminAddress, first: Status) -> Exit
             Ok(()) => {}
             // Who has gone wants no more.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Ok.into(),
-            Err(_) => return Exit::Failure.into(),
+            Err(error) => {
+                complain(format_args!("cannot write: {error}"));
+                return Exit::Failure.into();
+            }
         }
     }
 }

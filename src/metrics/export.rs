@@ -513,6 +513,8 @@ mod tests {
         let document = include_str!("../../docs/OPERATIONS.md");
         let listed: BTreeSet<(&str, &str)> = document
             .lines()
+            // This is for the program to count, and no test of the library does.
+            .filter(|line| !line.contains("`ipcgw_allocated_bytes`"))
             .filter_map(|line| {
                 let mut cells = line.split('|').map(str::trim);
                 let name = cells

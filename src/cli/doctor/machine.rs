@@ -167,7 +167,8 @@ fn cores(host: &HostFacts, config: &Config) -> Finding {
         Threads::Split => workers,
         Threads::Merged => 0,
     };
-    let found = format!("{cores} cores, workers.count is {workers}");
+    let noun = if cores == 1 { "core" } else { "cores" };
+    let found = format!("{cores} {noun}, workers.count is {workers}");
     if cores >= own.saturating_add(2) {
         return Finding::ok(Check::Cores, found);
     }

@@ -25,7 +25,8 @@ pub(super) struct App {
     /// Whether keys go into the filter.
     pub(super) is_typing: bool,
     pub(super) interval: Duration,
-    /// Rows of the table that are above its first.
+    /// Rows of the table that are above the first that is shown. The view draws it back to where the
+    /// last row is the last on the screen.
     pub(super) scroll: usize,
 }
 
@@ -97,11 +98,11 @@ impl App {
             KeyCode::Char('-') => self.set_interval(self.interval / 2),
             KeyCode::Esc => self.filter.clear(),
             KeyCode::Up => self.scroll = self.scroll.saturating_sub(1),
-            KeyCode::Down => self.scroll_down(1),
+            KeyCode::Down => self.scroll = self.scroll.saturating_add(1),
             KeyCode::PageUp => self.scroll = self.scroll.saturating_sub(PAGE),
-            KeyCode::PageDown => self.scroll_down(PAGE),
+            KeyCode::PageDown => self.scroll = self.scroll.saturating_add(PAGE),
             KeyCode::Home => self.scroll = 0,
-            KeyCode::End => self.scroll_down(usize::MAX),
+            KeyCode::End => self.scroll = usize::MAX,
             _ => {}
         }
         Flow::Go
@@ -122,14 +123,6 @@ impl App {
 
     fn set_interval(&mut self, interval: Duration) {
         self.interval = interval.clamp(INTERVALS.0, INTERVALS.1);
-    }
-
-    fn scroll_down(&mut self, by: usize) {
-        let rows = self
-            .sample
-            .as_ref()
-            .map_or(0, |sample| sample.sessions.len());
-        self.scroll = self.scroll.saturating_add(by).min(rows.saturating_sub(1));
     }
 }
 
@@ -216,9 +209,12 @@ mod tests {
         assert_eq!(app.interval, INTERVALS.1);
         press(&mut app, "----------");
         assert_eq!(app.interval, INTERVALS.0);
-        app.key(KeyEvent::from(KeyCode::End));
-        assert_eq!(app.scroll, 2);
+        app.key(KeyEvent::from(KeyCode::PageDown));
+        app.key(KeyEvent::from(KeyCode::Down));
+        assert_eq!(app.scroll, PAGE + 1);
         app.key(KeyEvent::from(KeyCode::PageUp));
+        assert_eq!(app.scroll, 1);
+        app.key(KeyEvent::from(KeyCode::Home));
         assert_eq!(app.scroll, 0);
     }
 }

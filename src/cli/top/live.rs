@@ -88,7 +88,7 @@ impl Live<'_> {
         loop {
             terminal.draw(|frame| {
                 let area = frame.area();
-                view::draw(frame.buffer_mut(), area, &self.app);
+                view::draw(frame.buffer_mut(), area, &mut self.app);
             })?;
             // Until there is something new to show.
             loop {

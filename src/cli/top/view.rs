@@ -44,8 +44,8 @@ pub(super) fn text(app: &App) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Everything on a screen of this size.
-pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
+/// Everything on a screen of this size. What is scrolled too far is drawn back.
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &mut App) {
     let height = usize::from(area.height);
     let mut lines = head(app);
     if let Some(sample) = &app.sample {
@@ -57,6 +57,9 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
         }
         let mut rows = sessions(app, sample).into_iter();
         lines.extend(rows.by_ref().take(2));
+        // The last line is for the keys.
+        let room = height.saturating_sub(lines.len() + 1).max(1);
+        app.scroll = app.scroll.min(rows.len().saturating_sub(room));
         lines.extend(rows.skip(app.scroll));
     }
     lines.truncate(height.saturating_sub(1));
@@ -317,7 +320,7 @@ mod tests {
     use super::*;
 
     /// The lines of a screen.
-    fn screen(app: &App, width: u16, height: u16) -> Vec<String> {
+    fn screen(app: &mut App, width: u16, height: u16) -> Vec<String> {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let frame = |frame: &mut ratatui::Frame<'_>| {
             let area = frame.area();
@@ -366,7 +369,7 @@ SESSION   PID   UID  COMMAND  WORKER  IN FLIGHT  RING  RATE/S▾     P50      P9
              scroll"
                 .to_owned(),
         );
-        let shown = screen(&app(), 120, 24);
+        let shown = screen(&mut app(), 120, 24);
         for (shown, expected) in shown.iter().zip(&expected) {
             assert_eq!(shown, expected);
         }
@@ -389,7 +392,7 @@ SESSION   PID   UID  COMMAND  WORKER  IN FLIGHT  RING  RATE/S▾     P50      P9
         let worker = sample.workers[0].clone();
         sample.workers.extend(vec![worker; 6]);
         app.sample = Some(sample);
-        let shown = screen(&app, 80, 24);
+        let shown = screen(&mut app, 80, 24);
         assert!(shown.iter().any(|line| line == "and 7 more"), "{shown:#?}");
         assert!(
             shown.iter().any(|line| line.contains("trader")),
@@ -398,7 +401,7 @@ SESSION   PID   UID  COMMAND  WORKER  IN FLIGHT  RING  RATE/S▾     P50      P9
         assert!(shown[23].starts_with("every 1s   q quit"));
         // And with next to no room nothing fails.
         for (width, height) in [(1, 1), (3, 2), (0, 5), (200, 3)] {
-            assert_eq!(screen(&app, width, height).len(), usize::from(height));
+            assert_eq!(screen(&mut app, width, height).len(), usize::from(height));
         }
     }
 
@@ -406,12 +409,13 @@ SESSION   PID   UID  COMMAND  WORKER  IN FLIGHT  RING  RATE/S▾     P50      P9
     fn scrolling_moves_the_rows_and_not_their_titles() {
         let mut app = app();
         app.scroll = 2;
-        let shown = screen(&app, 120, 24);
+        // With room for one row.
+        let shown = screen(&mut app, 120, 20);
         let at = shown
             .iter()
             .position(|line| line.starts_with("SESSION"))
             .unwrap();
-        assert!(shown[at + 1].contains("batch") && shown[at + 2].is_empty());
+        assert!(shown[at + 1].contains("batch") && shown[at + 2].starts_with("every"));
     }
 
     #[test]
@@ -420,19 +424,43 @@ SESSION   PID   UID  COMMAND  WORKER  IN FLIGHT  RING  RATE/S▾     P50      P9
         app.filter = "trad".to_owned();
         app.is_paused = true;
         app.heard(Err("connection refused".to_owned()));
-        let shown = screen(&app, 160, 24);
+        let shown = screen(&mut app, 160, 24);
         assert!(shown[0].contains("PAUSED") && shown[0].contains("not reachable"));
         assert!(shown[0].contains("connection refused; trying again"));
         assert!(!shown.iter().any(|line| line.contains("batch")));
         assert!(shown[23].starts_with("filter: trad"));
         app.is_typing = true;
-        assert!(screen(&app, 160, 24)[23].starts_with("filter: trad_"));
+        assert!(screen(&mut app, 160, 24)[23].starts_with("filter: trad_"));
     }
 
     #[test]
     fn before_the_second_answer_it_measures() {
         let mut app = App::new(Column::Rate, Duration::from_secs(1));
         app.heard(Ok(statuses().0));
-        assert_eq!(screen(&app, 80, 24)[1], "measuring");
+        assert_eq!(screen(&mut app, 80, 24)[1], "measuring");
+    }
+
+    #[test]
+    fn what_is_scrolled_too_far_comes_back() {
+        let mut app = app();
+        // The rows of the table on a screen that has room for two of three.
+        let rows = |app: &mut App| -> Vec<String> {
+            let lines = screen(app, 120, 21).into_iter();
+            let lines = lines
+                .skip_while(|line| !line.starts_with("SESSION"))
+                .skip(1);
+            let names = lines.filter_map(|line| Some(line.split_whitespace().nth(3)?.to_owned()));
+            names
+                .filter(|name| ["trader", "ide", "batch"].contains(&name.as_str()))
+                .collect()
+        };
+        assert_eq!(rows(&mut app), ["trader", "ide"]);
+        app.scroll = usize::MAX;
+        assert_eq!(rows(&mut app), ["ide", "batch"]);
+        assert_eq!(app.scroll, 1);
+        // Fewer rows are left than were scrolled away.
+        "trader".clone_into(&mut app.filter);
+        assert_eq!(rows(&mut app), ["trader"]);
+        assert_eq!(app.scroll, 0);
     }
 }

@@ -16,25 +16,46 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
 pub mod bridge;
+#[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
 pub mod clock;
+#[doc(hidden)]
 pub mod config;
+#[doc(hidden)]
 pub mod control;
+#[doc(hidden)]
 pub mod gateway;
+#[doc(hidden)]
 pub mod health;
+#[doc(hidden)]
 pub mod log_level;
+#[doc(hidden)]
 pub mod metrics;
+#[doc(hidden)]
 pub mod nats;
 #[cfg(feature = "otel")]
+#[doc(hidden)]
 pub mod otlp;
+#[doc(hidden)]
 pub mod placement;
+#[doc(hidden)]
 pub mod reload;
+#[doc(hidden)]
 pub mod route;
+#[doc(hidden)]
 pub mod router_contract;
+#[doc(hidden)]
 pub mod settings;
+#[doc(hidden)]
 pub mod status;
+#[doc(hidden)]
 pub mod throttle;
+#[doc(hidden)]
 pub mod trace;
+#[doc(hidden)]
 pub mod version;
+#[doc(hidden)]
 pub mod worker;

@@ -24,6 +24,7 @@ pub type Words = [u64; DESCRIPTOR_WORDS];
 ///
 /// assert_eq!(Code::Timeout.outcome(), Outcome::Unknown);
 /// assert_eq!(Outcome::Unknown.name(), "unknown");
+/// assert!(Outcome::ALL.contains(&Outcome::Rejected));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -70,6 +71,9 @@ macro_rules! codes {
         /// assert_eq!(code.outcome(), Outcome::Rejected);
         /// assert_eq!((code.name(), code.number(), code.status()), ("UPSTREAM_DOWN", 207, 503));
         /// assert!(Code::Ok.is_success() && !code.is_success());
+        /// // Those that leave it open whether the request has run.
+        /// let open = Code::ALL.iter().filter(|code| code.outcome() == Outcome::Unknown);
+        /// assert!(open.clone().any(|code| *code == Code::Timeout));
         /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u16)]

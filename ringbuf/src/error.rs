@@ -69,6 +69,7 @@ impl core::error::Error for PeerMisbehaved {}
 /// let reason = EndReason::from_number(11).unwrap();
 /// assert_eq!((reason, reason.name()), (EndReason::SlowClient, "SLOW_CLIENT"));
 /// assert_eq!(reason.advice(), "attach again");
+/// assert!(EndReason::ALL.iter().all(|reason| !reason.advice().is_empty()));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u16)]

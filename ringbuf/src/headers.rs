@@ -14,6 +14,15 @@ pub const MAX_NAME_BYTES: usize = 64;
 pub const MAX_VALUE_BYTES: usize = 4096;
 
 /// Which rule of the encoding a header block or a header breaks.
+///
+/// ```no_run
+/// use ipc_ringbuf::{ClientBuilder, HeaderError, Request, SubmitError};
+///
+/// let mut client = ClientBuilder::new().connect()?;
+/// let refused = client.submit(Request::to("decide").header("no spaces", "x"));
+/// assert!(matches!(refused, Err(SubmitError::BadHeader(HeaderError::Name, _))));
+/// # Ok::<(), ipc_ringbuf::AttachError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderError {

@@ -84,6 +84,14 @@ impl Default for Geometry {
 }
 
 /// Why a geometry is refused.
+///
+/// ```
+/// use ipc_ringbuf::{AttachError, ClientBuilder, GeometryError};
+///
+/// // Too small for any message, which is seen before the gateway is asked.
+/// let refused = ClientBuilder::new().message_size(1).connect().unwrap_err();
+/// assert!(matches!(refused, AttachError::Geometry(GeometryError::MessageSize(1))));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GeometryError {

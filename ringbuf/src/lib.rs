@@ -20,7 +20,9 @@
 //! and be woken), `arena` (copies) and [`region`] (the mapping). `unsafe` is allowed in `region`,
 //! `arena` and [`sys`] only. The bytes are described in `docs/PROTOCOL.md`.
 //!
-//! The public interface for applications is what is re-exported here.
+//! The public interface is what is re-exported here, and [`decide`]. The modules are for the gateway and
+//! for tests: rustdoc hides them, and they may change in any release.
+//! (`RUSTDOCFLAGS="--document-hidden-items -Z unstable-options"` with a nightly rustdoc shows them.)
 
 /// Marks a moment at which a test may end the process. Nothing without the feature `steps`.
 #[cfg(not(loom))]
@@ -35,27 +37,40 @@ macro_rules! step {
 #[expect(unsafe_code, reason = "copies between shared and private memory")]
 mod arena;
 #[cfg(not(loom))]
+#[doc(hidden)]
 pub mod client;
 #[cfg(feature = "router")]
 pub mod decide;
+#[doc(hidden)]
 pub mod doorbell;
+#[doc(hidden)]
 pub mod entry;
+#[doc(hidden)]
 pub mod error;
 #[cfg(not(loom))]
+#[doc(hidden)]
 pub mod handshake;
+#[doc(hidden)]
 pub mod headers;
+#[doc(hidden)]
 pub mod layout;
 #[cfg(not(loom))]
+#[doc(hidden)]
 pub mod port;
+#[doc(hidden)]
 pub mod primitive;
 #[cfg(not(loom))]
 #[expect(unsafe_code, reason = "makes atomics out of mapped memory")]
+#[doc(hidden)]
 pub mod region;
+#[doc(hidden)]
 pub mod spsc;
 #[cfg(all(feature = "steps", not(loom)))]
+#[doc(hidden)]
 pub mod steps;
 #[cfg(not(loom))]
 #[expect(unsafe_code, reason = "system calls that no library wraps")]
+#[doc(hidden)]
 pub mod sys;
 
 #[cfg(all(feature = "tokio", not(loom)))]
@@ -63,10 +78,12 @@ pub use client::AsyncClient;
 #[cfg(not(loom))]
 pub use client::{
     CallError, Client, ClientBuilder, Completion, Loan, OwnedCompletion, Reattach, Request,
-    SharedClient, SubmitError, Ticket, WaitStrategy,
+    RouteRef, SharedClient, SubmitError, Ticket, Timing, WaitStrategy,
 };
 pub use entry::{Code, Outcome};
 pub use error::{AttachError, EndReason};
+pub use headers::HeaderError;
+pub use layout::GeometryError;
 #[cfg(not(loom))]
 pub use sys::monotonic_ns;
 

@@ -10,12 +10,15 @@ use std::path::Path;
 /// What an application imports, and the file that has it: `lib.rs` and `decide/mod.rs` say the same.
 const EXPORTED: &[(&str, &[&str])] = &[
     ("client/builder.rs", &["ClientBuilder"]),
-    ("client/completion.rs", &["Completion", "OwnedCompletion"]),
+    (
+        "client/completion.rs",
+        &["Completion", "OwnedCompletion", "Timing"],
+    ),
     ("client/error.rs", &["CallError", "SubmitError"]),
     ("client/handle.rs", &["Client"]),
     ("client/loan.rs", &["Loan"]),
     ("client/reattach.rs", &["Reattach"]),
-    ("client/request.rs", &["Request", "Ticket"]),
+    ("client/request.rs", &["Request", "RouteRef", "Ticket"]),
     ("client/shared.rs", &["SharedClient"]),
     ("client/tasks.rs", &["AsyncClient"]),
     ("client/waiting.rs", &["WaitStrategy"]),
@@ -25,6 +28,8 @@ const EXPORTED: &[(&str, &[&str])] = &[
     ("decide/task.rs", &["Task"]),
     ("entry.rs", &["Code", "Outcome"]),
     ("error.rs", &["AttachError", "EndReason"]),
+    ("headers.rs", &["HeaderError"]),
+    ("layout.rs", &["GeometryError"]),
     ("sys/time.rs", &["monotonic_ns"]),
 ];
 
@@ -68,9 +73,15 @@ fn is_word_of(text: &str, word: &str) -> bool {
         .any(|found| found == word)
 }
 
-/// The name that a line declares: of a public type or function.
+/// The name that a line declares: of a public type, function or constant.
 fn declared(line: &str) -> Option<&str> {
     let mut words = line.strip_prefix("pub ")?.split(' ');
+    let constant = line
+        .strip_prefix("pub const ")
+        .and_then(|rest| rest.split_once(':'));
+    if let Some((name, _)) = constant.filter(|(name, _)| !name.contains(['(', ' '])) {
+        return Some(name);
+    }
     let kind = words.find(|word| !matches!(*word, "const" | "async"))?;
     let name = words
         .next()
@@ -203,6 +214,23 @@ fn the_table_has_what_is_exported() {
 }
 
 #[test]
+fn what_is_not_exported_is_hidden() {
+    let source = include_str!("../src/lib.rs");
+    let shown: Vec<&str> = source
+        .split("pub mod ")
+        .collect::<Vec<_>>()
+        .windows(2)
+        .filter(|pair| {
+            let attributes = pair[0].rsplit("\n\n").next().unwrap();
+            let own = attributes.rsplit(';').next().unwrap();
+            !own.contains("#[doc(hidden)]")
+        })
+        .filter_map(|pair| pair[1].split(';').next())
+        .collect();
+    assert_eq!(shown, ["decide"]);
+}
+
+#[test]
 fn an_item_without_an_example_is_found() {
     let source = "\
 /// Docs.
@@ -225,6 +253,9 @@ impl Shown {
     /// Docs.
     pub fn unused(self) {
     }
+
+    /// Docs.
+    pub const LEFT: usize = 1;
 }
 
 impl Marked for Shown {}
@@ -240,5 +271,8 @@ pub struct Other;
 /// See [`Other`].
 pub fn new() {}
 ";
-    assert_eq!(bare(&items(source)), ["Shown::unused", "Other", "new"]);
+    assert_eq!(
+        bare(&items(source)),
+        ["Shown::unused", "Shown::LEFT", "Other", "new"]
+    );
 }

@@ -7,6 +7,16 @@ use crate::entry::{Code, Cqe, Outcome};
 use crate::headers::{self, Headers};
 
 /// Where a request's time went.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use ipc_ringbuf::Timing;
+///
+/// // What the gateway can tell; what is missing to the time seen here is the client's own.
+/// let total = |timing: Timing| timing.ring_wait + timing.upstream;
+/// assert_eq!(total(Timing::default()), Duration::ZERO);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
     /// From submission until the gateway's worker took it.

@@ -7,6 +7,13 @@ use crate::headers::{self, HeaderError};
 /// Which route a request takes: by name, or by the number that [`Client::route`] found for it.
 ///
 /// [`Client::route`]: super::Client::route
+///
+/// ```
+/// use ipc_ringbuf::RouteRef;
+///
+/// assert_eq!(RouteRef::from("decide"), RouteRef::Name("decide"));
+/// assert_eq!(RouteRef::from(2), RouteRef::Id(2));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RouteRef<'a> {
     /// A name of the gateway's configuration. Looked up at each submission.

@@ -17,6 +17,26 @@
 //! assert!(decide.headers().any(|header| header == ("tenant_id", "acme")));
 //! # Ok::<(), ipc_ringbuf::decide::DecideError>(())
 //! ```
+//!
+//! What does not fit is refused, and says what:
+//!
+//! ```
+//! use ipc_ringbuf::decide::{self, DecideRequest, Task};
+//! use serde_json::json;
+//!
+//! let with = |text: &str, key: &str| {
+//!     let task = Task::new("summarize").payload(json!({ "text": text }));
+//!     DecideRequest::new("acme", "req-1", task).idempotency_key(key).build()
+//! };
+//! let longest = "k".repeat(decide::MAX_IDEMPOTENCY_KEY_BYTES);
+//! assert!(with("hello", &longest).is_ok());
+//! assert!(with("hello", &(longest + "k")).is_err());
+//! assert!(with(&"x".repeat(decide::MAX_PAYLOAD_BYTES), "key").is_err());
+//! // `{}` is shorter than this.
+//! assert!(decide::MIN_TASK_PAYLOAD_BYTES > 2);
+//! let empty = Task::new("summarize").payload(json!({}));
+//! assert!(DecideRequest::new("acme", "req-1", empty).build().is_err());
+//! ```
 
 mod check;
 mod error;

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must pass before a change lands. Needs the Rust toolchain, gcc, Python 3.11 and
 # bash; installs the two nats-server versions that the tests run against, Prometheus, nats-py,
-# hadolint, systemd's, dpkg's and valgrind's programs, cargo-fuzz, cargo-deny, cargo-deb, and with
-# --deep mdbook.
+# hadolint, systemd's, dpkg's and valgrind's programs, cargo-fuzz, cargo-deny, cargo-deb and mdbook.
 #
 #   tools/check.sh           what must pass before a change lands, about an hour
 #   tools/check.sh --deep    the same with the long form of everything, about 3 h
@@ -22,7 +21,7 @@ case "${1:-}" in
     export IPCGW_LONG=1 IPCGW_HOSTILE_SECONDS=60 IPCGW_TEST_CHURN=100000
     ;;
   *)
-    sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
@@ -102,10 +101,8 @@ else
 fi
 ./tools/package-test.sh
 
-if [[ $profile == release ]]; then
-  step "the book"
-  ./tools/book.sh
-fi
+step "the book"
+./tools/book.sh
 
 step "the rings and bells under loom"
 ./tools/proofs.sh loom

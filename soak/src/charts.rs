@@ -258,6 +258,18 @@ fn panels(rows: &[Row]) -> Vec<Panel> {
                     &|row| Some(mib(row.usage?.proportional)),
                     f64_max,
                 ),
+                line(
+                    "heap and stacks (RssAnon)",
+                    AMBER,
+                    &|row| Some(mib(row.usage?.anonymous)),
+                    f64_max,
+                ),
+                line(
+                    "allocated",
+                    BRICK,
+                    &|row| Some(mib(row.usage?.allocated?)),
+                    f64_max,
+                ),
             ],
             is_logarithmic: false,
             from_zero: false,

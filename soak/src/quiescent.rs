@@ -8,6 +8,12 @@ use serde::Serialize;
 use crate::sampler::{Counters, Usage, named_mappings, session_bytes};
 use crate::stage::Stage;
 
+/// Bytes by which the allocator's figure may differ between two looks of a gateway that has come to rest:
+/// the answers to those who look are of its memory too.
+const STEADY: u64 = 1024;
+/// The same of its resident memory.
+const STEADY_PAGES: u64 = 64 * 1024;
+
 /// What must be the same at rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct AtRest {
@@ -40,9 +46,17 @@ pub(crate) struct Point {
     pub(crate) pid: u32,
     /// Whether all clients came to rest.
     pub(crate) drained: bool,
+    /// Whether memory had stopped to change.
+    pub(crate) settled: bool,
     pub(crate) at_rest: AtRest,
     /// Resident memory, in bytes.
     pub(crate) resident: u64,
+    /// The part of it that is heap and stacks.
+    pub(crate) anonymous: u64,
+    /// The part of it that is of sessions.
+    pub(crate) shared: u64,
+    /// What the allocator has handed out and not got back, in bytes, where the gateway counts it.
+    pub(crate) allocated: Option<u64>,
     pub(crate) accepted: u64,
     pub(crate) completed: u64,
     pub(crate) abandoned: u64,
@@ -64,6 +78,7 @@ impl Point {
             second,
             pid,
             drained,
+            settled: false,
             at_rest: AtRest {
                 descriptors: usage.descriptors,
                 threads: usage.threads,
@@ -78,6 +93,9 @@ impl Point {
                 tasks: counters.sum("ipcgw_nats_tasks"),
             },
             resident: usage.resident,
+            anonymous: usage.anonymous,
+            shared: usage.shared,
+            allocated: counters.allocated(),
             accepted: books.accepted,
             completed,
             abandoned: books.abandoned,
@@ -85,6 +103,15 @@ impl Point {
             balanced: books.accepted == completed + books.abandoned + books.in_flight
                 && books.answers_refused == 0,
         })
+    }
+}
+
+impl Point {
+    /// Whether memory is what it was at the look before.
+    pub(crate) fn is_steady(&self, before: &Self) -> bool {
+        let bytes = |point: &Self| point.allocated.unwrap_or(0);
+        bytes(self).abs_diff(bytes(before)) <= STEADY
+            && self.anonymous.abs_diff(before.anonymous) <= STEADY_PAGES
     }
 }
 
@@ -115,9 +142,30 @@ impl AtRest {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_differs_is_named() {
-        let first = AtRest {
+    impl Point {
+        /// One at which all is well, and nothing was done.
+        pub(crate) fn empty() -> Self {
+            Self {
+                second: 0,
+                pid: 1,
+                drained: true,
+                settled: true,
+                at_rest: at_rest(),
+                resident: 0,
+                anonymous: 0,
+                shared: 0,
+                allocated: None,
+                accepted: 0,
+                completed: 0,
+                abandoned: 0,
+                codes: std::collections::BTreeMap::new(),
+                balanced: true,
+            }
+        }
+    }
+
+    fn at_rest() -> AtRest {
+        AtRest {
             descriptors: 40,
             threads: 3,
             mappings: 50,
@@ -129,7 +177,29 @@ mod tests {
             returning_bytes: 0,
             connections: 2,
             tasks: 12,
+        }
+    }
+
+    #[test]
+    fn memory_is_steady_when_both_figures_are() {
+        let first = Point {
+            allocated: Some(5_000_000),
+            anonymous: 24 << 20,
+            ..Point::empty()
         };
+        let with = |allocated, anonymous| Point {
+            allocated: Some(allocated),
+            anonymous,
+            ..Point::empty()
+        };
+        assert!(with(5_001_024, 24 << 20).is_steady(&first));
+        assert!(!with(5_001_025, 24 << 20).is_steady(&first));
+        assert!(!with(5_000_000, (24 << 20) + 65_537).is_steady(&first));
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let first = at_rest();
         assert!(first.differs(&first).is_empty());
         let mut later = first.clone();
         later.descriptors = 41;

@@ -8,7 +8,8 @@ use crate::series::{Row, Series};
 
 /// The columns of `metrics.csv`. Times of latency and lag are microseconds.
 const COLUMNS: &str = "second,phase,sent,done,ok,rejected,unknown,given_up,refused,p50_us,p99_us,\
-                       p999_us,max_us,lag_max_us,rss_bytes,pss_bytes,fds,threads,mappings,\
+                       p999_us,max_us,lag_max_us,rss_bytes,pss_bytes,\
+                       rss_anon_bytes,rss_shmem_bytes,allocated_bytes,fds,threads,mappings,\
                        cpu_ticks,pid";
 
 /// The files.
@@ -113,16 +114,21 @@ fn line(row: &Row, phase: &str) -> String {
     );
     match row.usage {
         Some(usage) => line.push_str(&format!(
-            ",{},{},{},{},{},{},{}",
+            ",{},{},{},{},{},{},{},{},{},{}",
             usage.resident,
             usage.proportional,
+            usage.anonymous,
+            usage.shared,
+            usage
+                .allocated
+                .map_or_else(String::new, |bytes| bytes.to_string()),
             usage.descriptors,
             usage.threads,
             usage.mappings,
             usage.ticks,
             usage.pid
         )),
-        None => line.push_str(",,,,,,,"),
+        None => line.push_str(",,,,,,,,,,"),
     }
     line
 }
@@ -165,7 +171,7 @@ mod tests {
             .lines()
             .map(|line| line.split(',').count())
             .collect();
-        assert_eq!(columns, [21, 21]);
+        assert_eq!(columns, [24, 24]);
         assert_eq!(evidence.failures().0, 0);
     }
 }

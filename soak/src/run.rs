@@ -14,7 +14,7 @@ use crate::part::{Interrupt, SoakError};
 use crate::progress::Progress;
 use crate::quiescent::Point;
 use crate::recorder::Recorder;
-use crate::sampler::Usage;
+use crate::sampler::{self, Usage};
 use crate::series::Series;
 use crate::stage::{Build, Ended, REST, Stage};
 use crate::storm::{Event, Fault, Storm};
@@ -25,7 +25,9 @@ const SLICE: Duration = Duration::from_millis(15);
 /// Longest time until everything on its way is completed.
 const DRAIN: Duration = Duration::from_secs(40);
 /// Time between two looks at a gateway that comes to rest.
-const SETTLED: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(250);
+/// Looks, one after the other, that must find it as the one before did.
+const ALIKE: u32 = 2;
 /// How much later than its deadline the witness may see a completion, on a machine whose processors
 /// it shares with everything else. What the gateway's own clock says is held to 250 ms.
 const EPSILON: Duration = Duration::from_secs(1);
@@ -87,6 +89,27 @@ pub(crate) struct Measured {
     pub(crate) broken: Option<String>,
 }
 
+impl Measured {
+    /// Of a run that has not begun.
+    pub(crate) fn of(layout: Layout) -> Self {
+        Self {
+            layout,
+            series: Series::default(),
+            rate: None,
+            capacity: None,
+            zero: None,
+            points: Vec::new(),
+            faults: Vec::new(),
+            festers: Vec::new(),
+            clients: None,
+            ended: None,
+            witness: Err("it was not judged".to_owned()),
+            interrupted: false,
+            broken: None,
+        }
+    }
+}
+
 /// Runs it. What goes wrong after the start is in what it has found.
 pub(crate) fn run(
     args: &SoakArgs,
@@ -130,21 +153,7 @@ pub(crate) fn run(
         start: Instant::now(),
         looked: None,
         is_on: false,
-        found: Measured {
-            layout,
-            series: Series::default(),
-            rate: None,
-            capacity: None,
-            zero: None,
-            points: Vec::new(),
-            faults: Vec::new(),
-            festers: Vec::new(),
-            clients: None,
-            ended: None,
-            witness: Err("it was not judged".to_owned()),
-            interrupted: false,
-            broken: None,
-        },
+        found: Measured::of(layout),
     };
     match run.go() {
         Ok(()) => {}
@@ -253,7 +262,11 @@ impl Run<'_> {
         self.looked = Some(second);
         // Between two gateways there is none to look at.
         if self.stage.gateway.ended()?.is_none() {
-            if let Ok(usage) = Usage::take(self.stage.gateway.pid()) {
+            if let Ok(mut usage) = Usage::take(self.stage.gateway.pid()) {
+                let zero = self.found.zero.as_ref();
+                if zero.is_some_and(|zero| zero.allocated.is_some()) {
+                    usage.allocated = sampler::allocated(&self.stage.socket);
+                }
                 self.found.series.used(second, usage);
             }
         } else if self.storm.is_over() {
@@ -321,7 +334,8 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// The gateway at rest: as it was at the first point, or as it stays.
+    /// The gateway at rest: as it was at the first point, or as it stays, and its memory does not change
+    /// any more.
     fn point(
         &mut self,
         second: u64,
@@ -329,14 +343,18 @@ impl Run<'_> {
     ) -> Result<Point, SoakError> {
         let begun = Instant::now();
         let mut last = Point::take(&self.stage, second, true)?;
+        let mut looks = 0;
         loop {
             let looked = Instant::now();
-            while looked.elapsed() < SETTLED {
+            while looked.elapsed() < LOOK {
                 self.step()?;
             }
-            let now = Point::take(&self.stage, second, true)?;
+            let mut now = Point::take(&self.stage, second, true)?;
             let reference = first.unwrap_or(&last.at_rest);
-            if now.at_rest.differs(reference).is_empty() || begun.elapsed() > REST {
+            let rests = now.at_rest.differs(reference).is_empty() && now.is_steady(&last);
+            looks = if rests { looks + 1 } else { 0 };
+            now.settled = looks >= ALIKE;
+            if now.settled || begun.elapsed() > REST {
                 return Ok(now);
             }
             last = now;

@@ -40,6 +40,13 @@ pub(crate) struct Usage {
     pub(crate) resident: u64,
     /// The same, what is shared counted in part, in bytes.
     pub(crate) proportional: u64,
+    /// The part of the resident memory that is neither of files nor shared: heap and stacks
+    /// (`RssAnon`), in bytes.
+    pub(crate) anonymous: u64,
+    /// The part that is of sessions (`RssShmem`), in bytes.
+    pub(crate) shared: u64,
+    /// What the allocator has handed out and not got back, in bytes, where the gateway counts it.
+    pub(crate) allocated: Option<u64>,
     /// Open descriptors.
     pub(crate) descriptors: u64,
     /// Threads.
@@ -54,10 +61,9 @@ impl Usage {
     /// Looks.
     pub(crate) fn take(pid: u32) -> io::Result<Self> {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-        let field = |name: &str| {
-            let line = rollup.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(kib).ok_or_else(gone)
-        };
+        let field = |name: &str| line_of(&rollup, name).ok_or_else(gone);
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let part = |name: &str| line_of(&status, name).ok_or_else(gone);
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The name, which may hold anything, ends with the last bracket.
         let (_, numbers) = stat.rsplit_once(") ").ok_or_else(gone)?;
@@ -66,6 +72,9 @@ impl Usage {
             pid,
             resident: field("Rss:")?,
             proportional: field("Pss:")?,
+            anonymous: part("RssAnon:")?,
+            shared: part("RssShmem:")?,
+            allocated: None,
             descriptors: descriptors(pid)? as u64,
             threads: fs::read_dir(format!("/proc/{pid}/task"))?.count() as u64,
             mappings: fs::read_to_string(format!("/proc/{pid}/maps"))?
@@ -96,8 +105,12 @@ pub(crate) fn descriptors(pid: u32) -> io::Result<usize> {
 /// Resident memory of a process, in bytes.
 pub(crate) fn resident(pid: u32) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(kib).ok_or_else(gone)
+    line_of(&status, "VmRSS:").ok_or_else(gone)
+}
+
+/// Bytes of the line of this name.
+fn line_of(text: &str, name: &str) -> Option<u64> {
+    kib(text.lines().find_map(|line| line.strip_prefix(name))?)
 }
 
 /// Bytes of a number of KiB.
@@ -108,6 +121,25 @@ fn kib(text: &str) -> Option<u64> {
 
 fn gone() -> io::Error {
     io::Error::other("the process has ended")
+}
+
+/// The gauge of what the allocator has handed out and not got back. Only a gateway that is built with the
+/// feature `counted` has it.
+const ALLOCATED: &str = "ipcgw_allocated_bytes";
+/// Longest wait for it where somebody looks once a second.
+const GLANCE: Duration = Duration::from_millis(200);
+
+/// What the gateway's allocator has handed out and not got back, in bytes; none where it is not counted,
+/// or is not told at once.
+pub(crate) fn allocated(socket: &Path) -> Option<u64> {
+    let text = admin::get_within(socket, "/metrics", GLANCE).ok()?;
+    gauge(&text, ALLOCATED)
+}
+
+/// The value of a gauge without labels.
+fn gauge(text: &str, name: &str) -> Option<u64> {
+    let mut values = text.lines().filter_map(|line| line.strip_prefix(name));
+    values.find_map(|rest| rest.strip_prefix(' ')?.parse().ok())
 }
 
 /// What the gateway counts.
@@ -124,6 +156,11 @@ impl Counters {
         let text = admin::get(socket, "/metrics")?;
         let books = Books::parse(&text).map_err(io::Error::other)?;
         Ok(Self { text, books })
+    }
+
+    /// What the allocator has handed out and not got back, in bytes, where it is counted.
+    pub(crate) fn allocated(&self) -> Option<u64> {
+        gauge(&self.text, ALLOCATED)
     }
 
     /// The sum of all samples of a name.
@@ -157,6 +194,7 @@ mod tests {
     fn a_process_can_be_looked_at() {
         let usage = Usage::take(std::process::id()).unwrap();
         assert!(usage.resident > 0 && usage.proportional > 0);
+        assert!(usage.anonymous > 0 && usage.anonymous + usage.shared <= usage.resident + 65_536);
         assert!(usage.threads > 0 && usage.mappings > 0 && usage.descriptors > 2);
         let named = named_mappings(std::process::id()).unwrap();
         assert!(named > 0 && named <= usage.mappings);
@@ -173,5 +211,8 @@ mod tests {
         };
         assert_eq!(counters.sum("ipcgw_timers"), 5);
         assert_eq!(counters.sum("ipcgw_nats_connected"), 2);
+        assert_eq!(counters.allocated(), None);
+        let text = "# TYPE ipcgw_allocated_bytes gauge\nipcgw_allocated_bytes 640\n";
+        assert_eq!(gauge(text, ALLOCATED), Some(640));
     }
 }

@@ -13,9 +13,25 @@ pub(crate) struct Slope {
     pub(crate) high: f64,
 }
 
-/// The median of all slopes between two points, and the interval of Sen (1968), ties considered.
-/// None with fewer than three points.
+/// The median of all slopes between two points, and the interval of Sen (1968), ties considered, for
+/// points that are independent of each other. None with fewer than three points.
 pub(crate) fn theil_sen(points: &[(f64, f64)]) -> Option<Slope> {
+    sen(points, |_, _| 1.0)
+}
+
+/// The same for points each of which resembles the one before. The interval is that of as few
+/// independent points as they are worth: the variance of Kendall's S times the factor of Yue and Wang
+/// (2004, Water Resources Management 18, 201-218), from the autocorrelation of lag 1 of what is left
+/// beside the slope.
+pub(crate) fn theil_sen_of_dependent(points: &[(f64, f64)]) -> Option<Slope> {
+    sen(points, |points, slope| {
+        let rest: Vec<f64> = points.iter().map(|(x, y)| y - slope * x).collect();
+        inflation(autocorrelation(&rest), rest.len())
+    })
+}
+
+/// Theil's and Sen's slope; `factor` is that of the variance, from the points and their slope.
+fn sen(points: &[(f64, f64)], factor: impl Fn(&[(f64, f64)], f64) -> f64) -> Option<Slope> {
     let points = thin(points);
     let n = points.len();
     if n < 3 {
@@ -31,14 +47,15 @@ pub(crate) fn theil_sen(points: &[(f64, f64)]) -> Option<Slope> {
     }
     slopes.sort_unstable_by(f64::total_cmp);
     let values: Vec<f64> = points.iter().map(|point| point.1).collect();
-    let spread = Z95 * variance_of_s(&values).sqrt();
+    let middle = median(&slopes)?;
+    let spread = Z95 * (variance_of_s(&values) * factor(&points, middle)).sqrt();
     let pairs = number(slopes.len());
     let at = |place: f64| {
         let place = place.clamp(0.0, (pairs - 1.0).max(0.0));
         slopes.get(index(place)).copied()
     };
     Some(Slope {
-        slope: median(&slopes)?,
+        slope: middle,
         low: at(((pairs - spread) / 2.0).round() - 1.0)?,
         high: at(((pairs + spread) / 2.0).round())?,
     })
@@ -86,13 +103,39 @@ pub(crate) fn mean(values: &[f64]) -> Option<f64> {
 }
 
 /// The median of values in order.
-fn median(sorted: &[f64]) -> Option<f64> {
+pub(crate) fn median(sorted: &[f64]) -> Option<f64> {
     let middle = sorted.len() / 2;
     let upper = *sorted.get(middle)?;
     if sorted.len() % 2 == 1 {
         return Some(upper);
     }
     Some(f64::midpoint(*sorted.get(middle - 1)?, upper))
+}
+
+/// How alike neighbours are, from 0 to 1. The estimate of a few values is too low, by (2 + 4 r) / n where
+/// a slope was taken out; that is given back (van Giersbergen 2005, Statistics & Probability Letters).
+fn autocorrelation(values: &[f64]) -> f64 {
+    let n = number(values.len());
+    let (Some(mean), true) = (mean(values), values.len() > 4) else {
+        return 1.0;
+    };
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    if squares <= 0.0 {
+        return 0.0;
+    }
+    let neighbours = values.iter().zip(values.iter().skip(1));
+    let products: f64 = neighbours.map(|(a, b)| (a - mean) * (b - mean)).sum();
+    n.mul_add(products / squares, 2.0) / (n - 4.0)
+}
+
+/// By how much the variance of S grows where neighbours are alike by `r`, and values `k` apart by `r^k`.
+fn inflation(r: f64, n: usize) -> f64 {
+    let r = r.clamp(0.0, 1.0);
+    let terms = (1..n).scan(1.0, |power, k| {
+        *power *= r;
+        Some((1.0 - number(k) / number(n)) * *power)
+    });
+    2.0f64.mul_add(terms.sum::<f64>(), 1.0)
 }
 
 /// Variance of Kendall's S without a trend.
@@ -110,24 +153,38 @@ fn variance_of_s(values: &[f64]) -> f64 {
     (term(values.len()) - ties) / 18.0
 }
 
+/// Medians of blocks of a series, each of so much of its axis from the first point on. A block with less
+/// than half of the points of the fullest is left out.
+pub(crate) fn block_medians(points: &[(f64, f64)], width: f64) -> Vec<(f64, f64)> {
+    let Some(start) = points.first().map(|point| point.0) else {
+        return Vec::new();
+    };
+    let block = |point: &(f64, f64)| ((point.0 - start) / width).floor();
+    let blocks = points.chunk_by(|one, next| block(one).total_cmp(&block(next)).is_eq());
+    let most = blocks.clone().map(<[_]>::len).max().unwrap_or(0);
+    blocks
+        .filter(|block| block.len() * 2 >= most)
+        .map(middle_of)
+        .collect()
+}
+
 /// Medians of groups, of equal size, of a series that is too long.
 fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if points.len() <= MOST_POINTS {
         return points.to_vec();
     }
     let size = points.len().div_ceil(MOST_POINTS);
-    let middle = |values: &mut Vec<f64>| {
+    points.chunks(size).map(middle_of).collect()
+}
+
+/// The medians of both coordinates.
+fn middle_of(group: &[(f64, f64)]) -> (f64, f64) {
+    let middle = |pick: fn(&(f64, f64)) -> f64| {
+        let mut values: Vec<f64> = group.iter().map(pick).collect();
         values.sort_unstable_by(f64::total_cmp);
-        median(values).unwrap_or(0.0)
+        median(&values).unwrap_or(0.0)
     };
-    points
-        .chunks(size)
-        .map(|group| {
-            let mut xs = group.iter().map(|point| point.0).collect();
-            let mut ys = group.iter().map(|point| point.1).collect();
-            (middle(&mut xs), middle(&mut ys))
-        })
-        .collect()
+    (middle(|point| point.0), middle(|point| point.1))
 }
 
 /// The part of the normal distribution below `z`: Abramowitz and Stegun 26.2.17, to 7.5e-8.
@@ -205,6 +262,59 @@ mod tests {
         let slope = theil_sen(&points(&long)).unwrap();
         near((slope.slope * 1000.0).round() / 1000.0, 0.25);
         assert!(slope.low <= 0.25 && slope.high >= 0.25, "{slope:?}");
+    }
+
+    #[test]
+    fn blocks_have_their_medians_and_a_rest_is_no_block() {
+        let values: Vec<f64> = (0..25).map(f64::from).collect();
+        let expected = [(4.5, 4.5), (14.5, 14.5), (22.0, 22.0)];
+        assert_eq!(block_medians(&points(&values), 10.0), expected);
+        assert_eq!(block_medians(&points(&values[..24]), 10.0), expected[..2]);
+        // A gap is none of a block either.
+        let mut gapped = points(&values);
+        gapped.drain(8..12);
+        assert_eq!(
+            block_medians(&gapped, 10.0),
+            [(3.5, 3.5), (15.5, 15.5), (22.0, 22.0)]
+        );
+        assert_eq!(block_medians(&[], 10.0), []);
+    }
+
+    /// A walk has no slope of its own. What takes its steps for chance finds one all the same.
+    #[test]
+    fn a_walk_is_not_taken_for_a_slope() {
+        let mut rng = fastrand::Rng::with_seed(3);
+        let (mut naive, mut honest) = (0, 0);
+        for _ in 0..200 {
+            let mut level = 0.0;
+            let walk: Vec<f64> = (0..60)
+                .map(|_| {
+                    level = 0.9f64.mul_add(level, rng.f64() - 0.5);
+                    level
+                })
+                .collect();
+            let excludes = |slope: Slope| usize::from(slope.low > 0.0 || slope.high < 0.0);
+            naive += excludes(theil_sen(&points(&walk)).unwrap());
+            honest += excludes(theil_sen_of_dependent(&points(&walk)).unwrap());
+        }
+        assert!(naive > 60, "{naive} of 200");
+        assert!(honest < 20, "{honest} of 200");
+    }
+
+    #[test]
+    fn what_is_independent_keeps_its_interval() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        let mut wider = 0.0;
+        for _ in 0..50 {
+            let noise: Vec<f64> = (0..60).map(|_| rng.f64()).collect();
+            let width = |slope: Slope| slope.high - slope.low;
+            wider += width(theil_sen_of_dependent(&points(&noise)).unwrap())
+                / width(theil_sen(&points(&noise)).unwrap());
+        }
+        assert!(wider / 50.0 < 1.3, "{}", wider / 50.0);
+        near(inflation(0.0, 60), 1.0);
+        // (1 + r) / (1 - r) for many.
+        assert!((inflation(0.5, 100_000) - 3.0).abs() < 1e-3);
     }
 
     /// Mann-Kendall of the series turned round, by the same program: S, variance and normal

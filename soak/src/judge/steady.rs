@@ -1,12 +1,10 @@
-//! Memory, throughput and latency over time.
+//! Throughput and latency over time.
 
-use std::time::Duration;
-
+use super::warm_up;
 use crate::args::{Rate, SoakArgs};
 use crate::run::Measured;
-use crate::sampler::Usage;
 use crate::series::merged;
-use crate::stats::{Slope, mean, p_of_fall, theil_sen, variation};
+use crate::stats::{mean, p_of_fall, theil_sen, variation};
 use crate::verdict::{Check, Verdict};
 
 /// Seconds of a window of throughput.
@@ -15,14 +13,6 @@ const WINDOW: usize = 10;
 const WINDOWS: usize = 12;
 /// Fewest calm seconds of a quarter that tell something about its tail.
 const CALM: usize = 60;
-/// Bytes of a page: the least that resident memory grows by.
-const PAGE: f64 = 4096.0;
-/// Part of resident memory that a day may add.
-const A_DAY: f64 = 0.02;
-/// Bytes that an hour may add.
-const AN_HOUR: f64 = 1_048_576.0;
-/// Hours that memory must be watched for.
-const SETTLED: f64 = 1.0 / 6.0;
 /// A fall over the run, as a part, that is too small to be one.
 const NEGLIGIBLE: f64 = 0.001;
 /// How much later than due a request may be sent, in microseconds, and the part that may be later.
@@ -34,19 +24,7 @@ const GIVEN_UP: f64 = 0.001;
 pub(super) fn checks(found: &Measured, args: &SoakArgs) -> Vec<Check> {
     let generator = generator(found, args);
     let is_void = generator.verdict != Verdict::Pass;
-    let resident = memory("steady.rss", "resident memory", found, args, |usage| {
-        usage.resident
-    });
-    let mut proportional = memory("steady.pss", "proportional memory", found, args, |usage| {
-        usage.proportional
-    });
-    if resident.verdict == Verdict::Pass && proportional.verdict != Verdict::Pass {
-        // Others map less of what is shared: that is no growth.
-        proportional.verdict = Verdict::Pass;
-        let note = "; passed, because resident memory, which is never less, is level";
-        proportional.found.push_str(note);
-    }
-    let mut checks = vec![resident, proportional, generator];
+    let mut checks = vec![generator];
     let mut timed = vec![
         throughput(found, args),
         trend(found, args),
@@ -63,93 +41,6 @@ pub(super) fn checks(found: &Measured, args: &SoakArgs) -> Vec<Check> {
     }
     checks.append(&mut timed);
     checks
-}
-
-/// Seconds that are warm-up: the first fifth, and ten minutes where there is time for them.
-pub(crate) fn warm_up(duration: Duration) -> u64 {
-    let seconds = duration.as_secs();
-    let fifth = seconds / 5;
-    if seconds >= 1800 {
-        fifth.max(600)
-    } else {
-        fifth
-    }
-}
-
-/// The slope of memory, of the gateway that lived last.
-fn memory(
-    name: &'static str,
-    what: &str,
-    found: &Measured,
-    args: &SoakArgs,
-    pick: fn(&Usage) -> u64,
-) -> Check {
-    let rows = &found.series.rows;
-    let used = rows.iter().filter_map(|row| Some((row.second, row.usage?)));
-    let last = used.clone().map(|(_, usage)| usage.pid).next_back();
-    let mut points = used.filter(|(_, usage)| Some(usage.pid) == last).peekable();
-    let born = points.peek().map_or(0, |(second, _)| *second);
-    // A gateway that was started later warms up later.
-    let length = args.duration.0.saturating_sub(Duration::from_secs(born));
-    let from = born + warm_up(length);
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "bytes and seconds are far below 2^52"
-    )]
-    let points: Vec<(f64, f64)> = points
-        .filter(|(second, _)| *second >= from)
-        .map(|(second, usage)| (second as f64 / 3600.0, pick(&usage) as f64))
-        .collect();
-    let required = format!(
-        "{what} rises by less than 2 % a day and less than 1 MiB/h, at 95 % confidence, after a \
-         warm-up of {} s",
-        from - born
-    );
-    let judged = theil_sen(&points).and_then(|slope| {
-        let hours = points.last()?.0 - points.first()?.0;
-        let level = mean(&points.iter().map(|point| point.1).collect::<Vec<_>>())?;
-        Some(judge_slope(slope, hours, level))
-    });
-    let (verdict, text) =
-        judged.unwrap_or_else(|| (Verdict::Inconclusive, "too few samples".to_owned()));
-    Check::new(name, verdict, required, text)
-}
-
-/// Both limits must hold. What a run could not have seen is not passed: where the upper end of the
-/// interval is within the limit, it could have seen more.
-fn judge_slope(slope: Slope, hours: f64, level: f64) -> (Verdict, String) {
-    let daily = A_DAY * level / 24.0;
-    let limit = daily.min(AN_HOUR);
-    // Memory that is given back makes the interval wide at its lower end only.
-    let above = slope.high - slope.slope;
-    let step = PAGE / hours.max(f64::MIN_POSITIVE);
-    let detectable = above.max(step);
-    let verdict = if hours < SETTLED {
-        // What the process takes once for good is not told from what it takes again and again.
-        Verdict::Inconclusive
-    } else if slope.low > limit {
-        Verdict::Fail
-    } else if slope.high <= limit && step <= limit {
-        Verdict::Pass
-    } else if detectable > limit {
-        Verdict::Inconclusive
-    } else {
-        Verdict::Fail
-    };
-    let kib = |bytes: f64| bytes / 1024.0;
-    let text = format!(
-        "{:+.1} KiB/h ({:+.1} to {:+.1}) at {:.0} KiB over {:.0} min; limit {:.1} KiB/h (2 % a day \
-         is {:.1}, 1 MiB/h is 1024); the least that could be told is {:.1} KiB/h",
-        kib(slope.slope),
-        kib(slope.low),
-        kib(slope.high),
-        kib(level),
-        hours * 60.0,
-        kib(limit),
-        kib(daily),
-        kib(detectable),
-    );
-    (verdict, text)
 }
 
 /// Whether what was offered was offered when it should have been.
@@ -307,49 +198,4 @@ fn latency(found: &Measured, args: &SoakArgs) -> Check {
         }
     };
     Check::new("steady.latency", verdict, required, text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MIB: f64 = 1_048_576.0;
-
-    fn slope(slope: f64, half: f64) -> Slope {
-        Slope {
-            slope,
-            low: slope - half,
-            high: slope + half,
-        }
-    }
-
-    #[test]
-    fn a_slope_passes_fails_or_cannot_be_told() {
-        // 48 MiB may grow by 40 KiB an hour.
-        let level = 48.0 * MIB;
-        let verdict = |per_hour, half, hours| judge_slope(slope(per_hour, half), hours, level).0;
-        assert_eq!(verdict(0.0, 0.0, 1.0), Verdict::Pass);
-        assert_eq!(verdict(30_000.0, 5_000.0, 1.0), Verdict::Pass);
-        assert_eq!(verdict(30_000.0, 20_000.0, 1.0), Verdict::Fail);
-        // Memory that was given back makes the interval wide, and yet it ends below the limit.
-        assert_eq!(verdict(-80_000.0, 80_000.0, 1.0), Verdict::Pass);
-        assert_eq!(verdict(90_000.0, 10_000.0, 1.0), Verdict::Fail);
-        // The interval is wider than the limit, or the run shorter than a page takes.
-        assert_eq!(verdict(0.0, 50_000.0, 1.0), Verdict::Inconclusive);
-        assert_eq!(verdict(0.0, 0.0, 0.05), Verdict::Inconclusive);
-        // What rises clearly fails, unless all that was seen is how it began.
-        assert_eq!(verdict(10.0 * MIB, 1.0 * MIB, 0.2), Verdict::Fail);
-        assert_eq!(verdict(10.0 * MIB, 1.0 * MIB, 0.05), Verdict::Inconclusive);
-        // A large process is held to the second limit.
-        let large = judge_slope(slope(1.5 * MIB, 0.1 * MIB), 1.0, 4096.0 * MIB).0;
-        assert_eq!(large, Verdict::Fail);
-    }
-
-    #[test]
-    fn ten_minutes_are_dropped_where_there_is_time() {
-        let minutes = |count: u64| Duration::from_secs(60 * count);
-        assert_eq!(warm_up(minutes(2)), 24);
-        assert_eq!(warm_up(minutes(30)), 600);
-        assert_eq!(warm_up(minutes(120)), 1440);
-    }
 }

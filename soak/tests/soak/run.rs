@@ -77,7 +77,7 @@ fn a_run_without_faults_leaves_its_evidence() {
     assert_eq!(output.status.code(), INCONCLUSIVE, "{output:?}");
     let left = Left::of(root.path());
     left.assert_correct(&["complete", "same-books"]);
-    assert_eq!(left.check("steady.rss").0, "inconclusive");
+    assert_eq!(left.check("steady.memory").0, "inconclusive");
     assert!(left.text("metrics.csv").lines().count() > 8);
     assert!(left.text("latency.hlog").contains(",1.000,"));
     assert!(left.text("quiescent.jsonl").lines().count() >= 2);

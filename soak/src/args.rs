@@ -1,5 +1,6 @@
 //! The command line, and where the programs are.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -247,6 +248,16 @@ pub(crate) enum Rate {
     Percent(u64),
 }
 
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PerSecond(rate) => rate.fmt(f),
+            Self::Max => f.write_str("max"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
 impl FromStr for Rate {
     type Err = String;
 
@@ -323,6 +334,9 @@ mod tests {
         assert_eq!("max".parse(), Ok(Rate::Max));
         assert_eq!("50%".parse(), Ok(Rate::Percent(50)));
         assert_eq!("20000".parse(), Ok(Rate::PerSecond(20_000)));
+        for text in ["max", "50%", "20000"] {
+            assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
+        }
         for bad in ["", "0", "0%", "101%", "%", "-1", "1.5"] {
             assert!(bad.parse::<Rate>().is_err(), "{bad}");
         }

@@ -33,6 +33,17 @@ struct Member {
     is_idle: bool,
     /// Requests a second of its own, if it does not share the others'.
     alone: Option<u64>,
+    /// Requests that it has told to be accepted and has not told the end of.
+    open: u64,
+}
+
+/// What became of requests that nobody was left to be told about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Killed {
+    /// Clients that were killed.
+    pub(crate) clients: u64,
+    /// Requests that they had on their way when they told last.
+    pub(crate) requests: u64,
 }
 
 /// All of them.
@@ -44,6 +55,7 @@ pub(crate) struct Crew {
     started: u32,
     /// The order that holds at the moment: none is rest.
     load: Option<Option<u64>>,
+    killed: Killed,
 }
 
 impl Crew {
@@ -54,6 +66,7 @@ impl Crew {
             members: Vec::new(),
             started: 0,
             load: None,
+            killed: Killed::default(),
         };
         for number in 0..count {
             let member = crew.spawn(number, None, None)?;
@@ -108,6 +121,7 @@ impl Crew {
             is_attached: false,
             is_idle: false,
             alone: None,
+            open: 0,
         })
     }
 
@@ -120,6 +134,11 @@ impl Crew {
     /// All processes, the witness included.
     pub(crate) fn sessions(&self) -> u64 {
         self.members.len() as u64
+    }
+
+    /// What those had on their way that were killed.
+    pub(crate) const fn killed(&self) -> Killed {
+        self.killed
     }
 
     /// Orders all to send: so many requests a second together, or as many as they can.
@@ -169,6 +188,8 @@ impl Crew {
         while let Some(line) = member.part.next_line(ends) {
             member.read(&line, told, &self.plan.log);
         }
+        self.killed.clients += 1;
+        self.killed.requests += member.open;
         let number = member.number;
         let fresh = self.spawn(number, None, None)?;
         if let Some(member) = self.members.get_mut(place) {
@@ -177,10 +198,13 @@ impl Crew {
         Ok(())
     }
 
-    /// Ends the client of this place with SIGKILL for good.
+    /// Ends the client of this place with SIGKILL for good. What it told and nobody has read is in no sum.
     pub(crate) fn kill(&mut self, place: usize) -> Result<(), SoakError> {
         if place < self.members.len() {
-            self.members.remove(place).part.kill()?;
+            let mut member = self.members.remove(place);
+            member.part.kill()?;
+            self.killed.clients += 1;
+            self.killed.requests += member.open;
         }
         Ok(())
     }
@@ -252,6 +276,7 @@ impl Member {
     fn read(&mut self, line: &str, told: &mut impl FnMut(&Tick), log: &Sink) {
         if let Ok(tick) = serde_json::from_str::<Tick>(line) {
             self.is_idle |= tick.idle;
+            self.open = tick.account.open_after(self.open);
             told(&tick);
         } else if line == ATTACHED {
             self.is_attached = true;

@@ -154,6 +154,13 @@ impl Account {
         self.codes.values().sum()
     }
 
+    /// Requests on their way after this, where so many were before. Completions of requests that were not
+    /// open end none.
+    pub(crate) fn open_after(&self, before: u64) -> u64 {
+        let ended = self.completed().saturating_sub(self.repeated) + self.lost;
+        (before + self.sent).saturating_sub(ended)
+    }
+
     /// Completions of this class.
     pub(crate) fn class(&self, outcome: Outcome) -> u64 {
         let of_class = Code::ALL.iter().filter(|code| code.outcome() == outcome);
@@ -191,6 +198,22 @@ mod tests {
             (2, 1)
         );
         assert_eq!(ledger.take(), Account::default());
+    }
+
+    #[test]
+    fn what_is_on_its_way_follows_from_the_sums() {
+        let mut ledger = Ledger::new(8);
+        for due in 0..5 {
+            ledger.open(due);
+        }
+        let first = ledger.take();
+        assert_eq!(first.open_after(0), 5);
+        ledger.close(0, Code::Ok);
+        // Never sent: it ends none.
+        ledger.close(99 << SLOT_BITS, Code::Ok);
+        assert_eq!(ledger.take().open_after(5), 4);
+        ledger.give_up();
+        assert_eq!(ledger.take().open_after(4), 0);
     }
 
     #[test]

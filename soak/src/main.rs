@@ -88,7 +88,7 @@ fn main() -> ExitCode {
 /// A soak, from the first flag to the page.
 fn soak(args: &args::SoakArgs) -> Result<ExitCode, part::SoakError> {
     let layout = run::Layout::new(args);
-    let told = report::configuration(args, layout.seed);
+    let told = report::configuration(args, &layout);
     let artifact = report::begin(&args.artifacts, "soak", &args.programs, told)?;
     let evidence = evidence::Evidence::of(&artifact);
     let directory = evidence.directory().display();

@@ -7,7 +7,7 @@ use crate::evidence::{Evidence, Sink, now};
 use crate::series::{Row, Series};
 
 /// The columns of `metrics.csv`. Times of latency and lag are microseconds.
-const COLUMNS: &str = "second,phase,sent,done,ok,rejected,unknown,given_up,refused,p50_us,p99_us,\
+const COLUMNS: &str = "second,phase,sent,done,ok,rejected,unknown,given_up,refused,faulty,p50_us,p99_us,\
                        p999_us,max_us,lag_max_us,rss_bytes,pss_bytes,\
                        rss_anon_bytes,rss_shmem_bytes,allocated_bytes,fds,threads,mappings,\
                        cpu_ticks,pid";
@@ -101,7 +101,7 @@ fn head(comment: &str) -> String {
 fn line(row: &Row, phase: &str) -> String {
     let [p50, p99, p999, max] = row.latency;
     let mut line = format!(
-        "{},{phase},{},{},{},{},{},{},{},{p50},{p99},{p999},{max},{}",
+        "{},{phase},{},{},{},{},{},{},{},{},{p50},{p99},{p999},{max},{}",
         row.second,
         row.sent,
         row.done,
@@ -110,6 +110,7 @@ fn line(row: &Row, phase: &str) -> String {
         row.unknown,
         row.given_up,
         row.refused,
+        row.faulty,
         row.lag,
     );
     match row.usage {
@@ -171,7 +172,7 @@ mod tests {
             .lines()
             .map(|line| line.split(',').count())
             .collect();
-        assert_eq!(columns, [24, 24]);
+        assert_eq!(columns, [25, 25]);
         assert_eq!(evidence.failures().0, 0);
     }
 }

@@ -10,7 +10,7 @@ use crate::args::{Programs, Rate, SoakArgs};
 use crate::charts;
 use crate::evidence::Evidence;
 use crate::progress::clock;
-use crate::run::Measured;
+use crate::run::{Layout, Measured};
 use crate::series::merged;
 use crate::verdict::{Check, Verdict};
 
@@ -102,10 +102,18 @@ pub(crate) fn soak(
     artifact: Artifact,
 ) -> (String, Verdict) {
     let results = json!({
+        "rate_as_given": args.rate.to_string(),
         "rate": found.rate,
+        "duration_s": args.duration.0.as_secs_f64(),
         "capacity": found.capacity,
         "requests": found.series.total.sent,
         "completions": found.series.total.codes,
+        "lost": found.series.total.lost,
+        "with_killed_clients": found.killed.requests,
+        "killed_clients": found.killed.clients,
+        "given_up": found.series.given_up,
+        "refused": found.series.refused,
+        "faulty": found.series.faulty,
         "router": found.ended.as_ref().map(|ended| ended.counts.as_str()),
     });
     evidence.write("results.json", format!("{results:#}\n"));
@@ -120,13 +128,18 @@ pub(crate) fn soak(
 }
 
 /// What a soak is told to do.
-pub(crate) fn configuration(args: &SoakArgs, seed: u64) -> Value {
+pub(crate) fn configuration(args: &SoakArgs, layout: &Layout) -> Value {
     let config = args.config.as_deref().map(std::fs::read_to_string);
     let governor = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor";
     json!({
-        "seed": seed,
+        "seed": layout.seed,
         "faults": args.faults.name(),
         "duration_s": args.duration.0.as_secs_f64(),
+        "rate": args.rate.to_string(),
+        "quiesce_s": layout.quiesce.as_secs_f64(),
+        "fault_every_s": layout.fault_every.as_secs_f64(),
+        "measure_s": layout.measure.as_secs_f64(),
+        "witness_rate": layout.witness_rate,
         "clients": args.clients,
         "window": args.window,
         "payload": args.payload,
@@ -175,19 +188,33 @@ fn head(found: &Measured, args: &SoakArgs, title: &str) -> String {
             )
         },
     );
+    let resolved = found.rate.map_or_else(
+        || "as many as they can".to_owned(),
+        |rate| format!("{rate}/s"),
+    );
     let capacity = found.capacity.map_or_else(String::new, |capacity| {
         format!(", of a capacity of {capacity:.0}/s")
     });
     writeln!(
         text,
-        "- requests: {} in {}{capacity}\n- completions: {codes}\n- not submitted: {} given up \
-         because the window was full, {} refused because the gateway was gone\n- latency from the \
+        "- given: duration {} s, rate {}, faults {}; resolved: {resolved}\n- requests: {} in \
+         {}{capacity}\n- completions: {codes}\n- without one: {} lost, {} with {} clients that were \
+         killed\n- not submitted: {} given up because the window was full, {} refused because the \
+         gateway was gone, {} because the client library took them for wrong\n- latency from the \
          intended send time: {latency}\n- messages of {} bytes, {} in flight at most for each \
-         client\n",
+         client\n- of memory RssAnon is judged, which is heap and stacks, and what is allocated at \
+         rest; RSS, PSS and RssShmem, which sessions and files are part of, are shown beside it\n",
+        args.duration.0.as_secs_f64(),
+        args.rate,
+        args.faults.name(),
         sum.sent,
         clock(args.duration.0),
+        sum.lost,
+        found.killed.requests,
+        found.killed.clients,
         found.series.given_up,
         found.series.refused,
+        found.series.faulty,
         args.payload,
         args.window
     )
@@ -197,16 +224,24 @@ fn head(found: &Measured, args: &SoakArgs, title: &str) -> String {
 }
 
 fn tail(found: &Measured) -> String {
-    let mut text = "| Quiescent point | Resident | Descriptors | Threads | Mappings | Accepted |\n\
-                    |---|---|---|---|---|---|\n"
-        .to_owned();
+    let mut text =
+        "| Quiescent point | Resident (RSS) | RssAnon | RssShmem | Allocated | Descriptors | \
+                    Threads | Mappings | Accepted |\n|---|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
     for point in &found.points {
         let rest = &point.at_rest;
+        let allocated = point.allocated.map_or_else(
+            || "not counted".to_owned(),
+            |bytes| format!("{bytes} bytes"),
+        );
         writeln!(
             text,
-            "| {} s | {} KiB | {} | {} | {} | {} |",
+            "| {} s | {} KiB | {} KiB | {} KiB | {} | {} | {} | {} | {} |",
             point.second,
             point.resident >> 10,
+            point.anonymous >> 10,
+            point.shared >> 10,
+            allocated,
             rest.descriptors,
             rest.threads,
             rest.mappings,

@@ -8,8 +8,9 @@ use ipc_ringbuf::monotonic_ns;
 use ipc_tools::history::{Checker, Limits, Verdict};
 
 use crate::args::{Level, Rate, SoakArgs};
-use crate::crew::{Crew, Plan};
+use crate::crew::{Crew, Killed, Plan};
 use crate::evidence::Evidence;
+use crate::ledger::Account;
 use crate::part::{Interrupt, SoakError};
 use crate::progress::Progress;
 use crate::quiescent::Point;
@@ -72,6 +73,8 @@ pub(crate) struct Measured {
     pub(crate) rate: Option<u64>,
     /// Requests a second that were completed at most, if that was measured.
     pub(crate) capacity: Option<f64>,
+    /// What was sent and came back while that was measured.
+    pub(crate) measured: Account,
     /// Before the load.
     pub(crate) zero: Option<Point>,
     pub(crate) points: Vec<Point>,
@@ -79,6 +82,8 @@ pub(crate) struct Measured {
     pub(crate) faults: Vec<Fault>,
     /// Faults that did not heal.
     pub(crate) festers: Vec<Fault>,
+    /// What clients had on their way that were killed.
+    pub(crate) killed: Killed,
     /// Clients that ended in order, and how many there were.
     pub(crate) clients: Option<(usize, usize)>,
     pub(crate) ended: Option<Ended>,
@@ -97,10 +102,12 @@ impl Measured {
             series: Series::default(),
             rate: None,
             capacity: None,
+            measured: Account::default(),
             zero: None,
             points: Vec::new(),
             faults: Vec::new(),
             festers: Vec::new(),
+            killed: Killed::default(),
             clients: None,
             ended: None,
             witness: Err("it was not judged".to_owned()),
@@ -378,8 +385,13 @@ impl Run<'_> {
         while !self.crew.is_idle() && drain.elapsed() < DRAIN {
             self.interrupted_step();
         }
+        if !self.crew.is_idle() {
+            let text = "what was sent to measure the capacity did not come back";
+            return Err(SoakError::Os(io::Error::other(text)));
+        }
         let mut series = core::mem::take(&mut self.found.series);
         series.finish();
+        self.found.measured = series.total.clone();
         let seconds = self.found.layout.measure.as_secs();
         let rows = series.rows.iter().filter(|row| {
             // Neither the start nor the end, which are not whole.
@@ -410,6 +422,7 @@ impl Run<'_> {
         let ended = self
             .crew
             .end(&mut |tick| series.take(tick), &self.interrupt);
+        self.found.killed = self.crew.killed();
         self.found.clients = Some((tolerate(ended, &mut self.found.broken)?.unwrap_or(0), count));
         if self.is_on {
             let before = self.found.series.finish();

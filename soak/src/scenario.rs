@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ipc_ringbuf::Code;
 
 use crate::args::{Period, ScenarioArgs};
-use crate::crew::{Crew, Plan};
+use crate::crew::{Crew, Killed, Plan};
 use crate::ledger::Account;
 use crate::part::{Interrupt, SoakError};
 use crate::sampler::{Sample, descriptors};
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &ScenarioArgs) -> Result<Summary, SoakError> {
         ended == count,
         format!("every client that was not killed lives to the end ({ended} of {count})"),
     );
-    settle(load.account, &mut summary);
+    settle(load.account, crew.killed(), args.window, &mut summary);
     witness.end(&interrupt)?;
     let emptied = interrupt.until(REST, || Ok(descriptors(gateway)? == at_rest))?;
     summary.promise(
@@ -130,9 +130,19 @@ impl Load {
     }
 }
 
-/// What the clients' sums must be. What a killed client had on its way is in nobody's sums but
-/// `sent`.
-fn settle(sum: Account, summary: &mut Summary) {
+/// What the clients' sums must be. What a killed client had on its way when it told last is in nobody's
+/// sums but `sent`.
+fn settle(sum: Account, killed: Killed, window: u32, summary: &mut Summary) {
+    let ended = sum.completed() + sum.lost + killed.requests;
+    summary.promise(
+        sum.sent == ended && killed.requests <= killed.clients * u64::from(window),
+        format!(
+            "the sums add up ({} sent, {} completed, {} with the killed client)",
+            sum.sent,
+            sum.completed(),
+            killed.requests
+        ),
+    );
     summary.promise(
         sum.sent > 0 && sum.lost == 0 && sum.repeated == 0,
         format!(

@@ -32,6 +32,8 @@ pub(crate) struct Row {
     pub(crate) given_up: u64,
     /// Requests that found no gateway.
     pub(crate) refused: u64,
+    /// Requests that the client library took for wrong.
+    pub(crate) faulty: u64,
     /// Latencies of what was answered at 50, 99, 99.9 and 100 %, in microseconds.
     pub(crate) latency: [u64; 4],
     /// Largest lag of the generator, in microseconds.
@@ -60,6 +62,7 @@ struct Building {
     account: Account,
     given_up: u64,
     refused: u64,
+    faulty: u64,
     latency: Option<Histogram<u64>>,
     lag: Option<Histogram<u64>>,
     usage: Option<Usage>,
@@ -78,6 +81,7 @@ pub(crate) struct Series {
     pub(crate) total: Account,
     pub(crate) given_up: u64,
     pub(crate) refused: u64,
+    pub(crate) faulty: u64,
     /// Lines of histories that could not be written.
     pub(crate) unwritten: u64,
 }
@@ -101,6 +105,7 @@ impl Series {
         self.total.add(&tick.account);
         self.given_up += tick.given_up;
         self.refused += tick.refused;
+        self.faulty += tick.faulty;
         self.unwritten += tick.unwritten;
         let oldest = self.rows.len() as u64;
         let second = self.second(tick.at).max(oldest);
@@ -108,6 +113,7 @@ impl Series {
         building.account.add(&tick.account);
         building.given_up += tick.given_up;
         building.refused += tick.refused;
+        building.faulty += tick.faulty;
         add(&mut building.latency, &tick.latency);
         add(&mut building.lag, &tick.lag);
     }
@@ -180,16 +186,16 @@ impl Series {
             .filter(|row| self.is_calm(row.second))
     }
 
-    /// Completions a second over runs of so many calm seconds, with the second they begin at.
+    /// Requests answered OK a second over runs of so many calm seconds, with the second they begin at.
     pub(crate) fn windows(&self, length: usize, from: u64, to: u64) -> Vec<(u64, f64)> {
         let rows: Vec<&Row> = self.calm(from, to).collect();
         let runs = rows.chunk_by(|one, next| one.second + 1 == next.second);
         let windows = runs.flat_map(|run| run.chunks_exact(length));
         windows
             .filter_map(|window| {
-                let done: u64 = window.iter().map(|row| row.done).sum();
+                let ok: u64 = window.iter().map(|row| row.ok).sum();
                 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-                let rate = done as f64 / length as f64;
+                let rate = ok as f64 / length as f64;
                 Some((window.first()?.second, rate))
             })
             .collect()
@@ -227,6 +233,7 @@ impl Building {
             unknown: self.account.class(Outcome::Unknown),
             given_up: self.given_up,
             refused: self.refused,
+            faulty: self.faulty,
             latency: [at(0.5), at(0.99), at(0.999), at(1.0)],
             lag: self.lag.as_ref().map_or(0, Histogram::max),
             usage: self.usage,
@@ -251,6 +258,19 @@ mod tests {
         tick.account.sent = ok;
         tick.account.codes.insert("OK".to_owned(), ok);
         tick
+    }
+
+    #[test]
+    fn a_window_is_worth_what_was_answered() {
+        let mut series = Series::starting(0);
+        for second in 0..10 {
+            let mut tick = tick(second, 6);
+            tick.account.codes.insert("OVERLOADED".to_owned(), 4);
+            series.take(&tick);
+        }
+        series.finish();
+        assert_eq!(series.rows[3].done, 10);
+        assert_eq!(series.windows(10, 0, 10), [(0, 6.0)]);
     }
 
     #[test]

@@ -68,8 +68,10 @@ fn exchange(args: &ClientArgs) -> io::Result<()> {
         lag: histogram()?,
         given_up: 0,
         refused: 0,
+        faulty: 0,
         unwritten: 0,
         recorder,
+        is_full: false,
         roomy_since: now,
         heard: now,
         next_tick: (now / SECOND + 1) * SECOND,
@@ -126,8 +128,11 @@ struct Load {
     lag: Histogram<u64>,
     given_up: u64,
     refused: u64,
+    faulty: u64,
     unwritten: u64,
     recorder: Option<Recorder>,
+    /// Whether the last submission found no room, by the ledger or by the session.
+    is_full: bool,
     /// Since when the window has had room.
     roomy_since: u64,
     /// When something was completed last, or nothing was on its way.
@@ -202,7 +207,7 @@ impl Load {
             if due + PATIENCE < now {
                 self.given_up += 1;
             } else {
-                if !self.submit(due) && self.ledger.mark().is_none() {
+                if !self.submit(due) && self.is_full {
                     break;
                 }
                 let could = due.max(self.roomy_since);
@@ -226,7 +231,9 @@ impl Load {
 
     /// Submits a request whose latency counts from `due`; whether there may be room for more.
     fn submit(&mut self, due: u64) -> bool {
-        let Some(mark) = self.ledger.mark() else {
+        let mark = self.ledger.mark();
+        self.is_full = mark.is_none();
+        let Some(mark) = mark else {
             return false;
         };
         let payload = self.body.of(mark);
@@ -243,9 +250,11 @@ impl Load {
                 self.ledger.open(due);
                 return true;
             }
-            Err(SubmitError::Full(_) | SubmitError::Detached(_)) => self.refused += 1,
+            // It stays due, as where the window is full.
+            Err(SubmitError::Full(_)) => self.is_full = true,
+            Err(SubmitError::Detached(_)) => self.refused += 1,
             Err(error) => {
-                self.refused += 1;
+                self.faulty += 1;
                 complain(&error.to_string());
             }
         }
@@ -257,7 +266,7 @@ impl Load {
 
     /// Waits for a completion, at most so long, and takes all there are; whether there was one.
     fn receive(&mut self, timeout: Duration) -> bool {
-        let was_full = self.ledger.mark().is_none();
+        let was_full = self.is_full || self.ledger.mark().is_none();
         self.client.flush();
         let first = if self.client.outstanding() == 0 {
             self.heard = monotonic_ns();
@@ -309,6 +318,7 @@ impl Load {
             account: self.ledger.take(),
             given_up: core::mem::take(&mut self.given_up),
             refused: core::mem::take(&mut self.refused),
+            faulty: core::mem::take(&mut self.faulty),
             latency: encode(&self.latency),
             lag: encode(&self.lag),
             unwritten: core::mem::take(&mut self.unwritten),

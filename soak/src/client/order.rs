@@ -42,6 +42,8 @@ pub(crate) struct Tick {
     pub(crate) given_up: u64,
     /// Requests that could not be submitted because the gateway was gone.
     pub(crate) refused: u64,
+    /// Requests that the client library took for wrong.
+    pub(crate) faulty: u64,
     /// Latency of what was answered, from when it was due, in microseconds.
     pub(crate) latency: String,
     /// How much later than due requests were sent although the window had room, in microseconds.

@@ -41,6 +41,10 @@ pub struct Environment {
     pub rustc: String,
     /// What `ipc-gateway --version` says.
     pub gateway_version: String,
+    /// How the programs were built: `release`, or `debug` when the tool was or the gateway lies in
+    /// cargo's directory of that name. None in evidence that is older than this member.
+    #[serde(default)]
+    pub profile: Option<String>,
     /// What `nats-server -v` says.
     pub nats_server: String,
     /// What the run was told to do.
@@ -87,9 +91,35 @@ impl Environment {
             memory_bytes: memory_bytes(&memory),
             rustc: said_by("rustc", &["--version"]).unwrap_or_else(|| UNKNOWN.to_owned()),
             gateway_version: version(&programs.gateway, "--version"),
+            profile: Some(profile(programs.gateway.as_deref()).to_owned()),
             nats_server: version(&programs.nats_server, "-v"),
             configuration,
         }
+    }
+}
+
+impl Environment {
+    /// The revision that the gateway was built of, of 12 digits; none when it does not say.
+    #[must_use]
+    pub fn gateway_revision(&self) -> Option<Git> {
+        let mut lines = self.gateway_version.lines();
+        let said = lines.find_map(|line| line.strip_prefix("revision: "))?;
+        let (revision, mark) = said.split_once('+').unwrap_or((said, ""));
+        let is_one = revision.len() >= 7 && revision.bytes().all(|b| b.is_ascii_hexdigit());
+        is_one.then(|| Git {
+            revision: revision.to_owned(),
+            dirty: !mark.is_empty(),
+        })
+    }
+}
+
+/// How this tool and the gateway at this path were built.
+fn profile(gateway: Option<&Path>) -> &'static str {
+    let directory = gateway.and_then(Path::parent).and_then(Path::file_name);
+    if cfg!(debug_assertions) || directory == Some(OsStr::new("debug")) {
+        "debug"
+    } else {
+        "release"
     }
 }
 
@@ -143,6 +173,37 @@ mod tests {
             16_384
         );
         assert_eq!(memory_bytes("MemTotal:\n"), 0);
+    }
+
+    #[test]
+    fn the_gateway_says_of_which_revision_it_is_or_that_it_was_changed() {
+        let mut environment =
+            Environment::look("e2e", String::new(), &Programs::default(), Value::Null);
+        assert_eq!(environment.gateway_revision(), None);
+        let mut revision = |said: &str| {
+            environment.gateway_version = format!("ipc-gateway 0.1.0\nrevision: {said}\nrustc: x");
+            let git = environment.gateway_revision()?;
+            Some((git.revision, git.dirty))
+        };
+        let clean = revision("f66352eada82");
+        assert_eq!(clean, Some(("f66352eada82".to_owned(), false)));
+        let changed = revision("f66352eada82+modified");
+        assert_eq!(changed, Some(("f66352eada82".to_owned(), true)));
+        assert_eq!(revision("unknown"), None);
+    }
+
+    #[test]
+    fn a_gateway_from_the_directory_of_debug_builds_is_one() {
+        let path = Path::new("/work/target/debug/ipc-gateway");
+        assert_eq!(profile(Some(path)), "debug");
+        let own = if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            "release"
+        };
+        let path = Path::new("/work/target/release/ipc-gateway");
+        assert_eq!(profile(Some(path)), own);
+        assert_eq!(profile(None), own);
     }
 
     #[test]

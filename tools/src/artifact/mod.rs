@@ -40,6 +40,6 @@ mod write;
 pub use check::{Check, Conclusion, Verdict};
 pub use environment::{Environment, Git, SCHEMA};
 pub use programs::Programs;
-pub use read::{ReadError, Record, runs};
+pub use read::{ReadError, Record, is_run, runs};
 pub use time::{now_rfc3339, timestamp_ms};
 pub use write::{Artifact, DEFAULT_ROOT};

@@ -108,6 +108,12 @@ impl Record {
     }
 }
 
+/// Whether a run has begun in this directory.
+#[must_use]
+pub fn is_run(dir: &Path) -> bool {
+    dir.join(ENVIRONMENT).is_file()
+}
+
 /// The directories of all runs of a kind, the oldest first; empty when there were none.
 ///
 /// # Errors
@@ -121,7 +127,7 @@ pub fn runs(root: &Path, kind: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        if path.join(ENVIRONMENT).is_file() {
+        if is_run(&path) {
             found.push(path);
         }
     }

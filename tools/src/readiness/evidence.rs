@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ipc_tools::artifact::{Artifact, Check, ReadError, Record, Verdict, runs};
+use ipc_tools::artifact::{
+    Artifact, Check, Environment, Git, ReadError, Record, Verdict, is_run, runs,
+};
 use serde_json::Value;
 
 use crate::plan::Line;
@@ -16,9 +18,14 @@ use crate::plan::Line;
 pub(crate) struct Evidence {
     pub(crate) path: PathBuf,
     pub(crate) kind: String,
+    /// What ran: the gateway's own word, where a gateway ran.
     pub(crate) revision: String,
-    /// Whether it ran from files that were not committed.
+    /// Whether it was made from files that were not committed.
     pub(crate) dirty: bool,
+    /// What is to be said of the revision; empty as a rule.
+    pub(crate) note: String,
+    /// `release` or `debug`, where it was said.
+    pub(crate) profile: Option<String>,
     /// Seconds since 1970.
     pub(crate) started: u64,
     pub(crate) verdict: Verdict,
@@ -35,12 +42,17 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Reads `<root>/<kind>/<run>/` of each root.
+    /// Reads `<root>/<kind>/<run>/` of each root, and `<root>/<run>/`, as runs are kept.
     pub(crate) fn below(roots: &[PathBuf]) -> Self {
         let mut found = Self::default();
         for root in roots {
-            for kind in directories(root) {
-                for run in runs(root, &kind).unwrap_or_default() {
+            for name in directories(root) {
+                let path = root.join(&name);
+                if is_run(&path) {
+                    found.add(&path);
+                    continue;
+                }
+                for run in runs(root, &name).unwrap_or_default() {
                     found.add(&run);
                 }
             }
@@ -66,11 +78,19 @@ impl Evidence {
         let environment = record.environment;
         let started = humantime::parse_rfc3339(&environment.started).ok()?;
         let started = started.duration_since(std::time::UNIX_EPOCH).ok()?;
+        let (git, note) = ran(&environment);
+        let told = |pointer| environment.configuration.pointer(pointer)?.as_str();
+        let profile = environment.profile.as_deref();
+        let profile = profile
+            .or_else(|| told("/profile"))
+            .or_else(|| told("/build"));
         Some(Self {
             path: record.path,
             kind: environment.kind,
-            revision: environment.git.revision,
-            dirty: environment.git.dirty,
+            revision: git.revision,
+            dirty: git.dirty,
+            note,
+            profile: profile.map(str::to_owned),
             started: started.as_secs(),
             verdict: record.conclusion?.verdict,
             checks: record.checks,
@@ -78,12 +98,18 @@ impl Evidence {
         })
     }
 
-    /// Whether a line of the plan asks for this.
+    /// Whether a line of the plan is about such runs.
     pub(crate) fn shows(&self, line: &Line) -> bool {
         let says = |(pointer, wanted): &(&str, &str)| {
             self.configuration.pointer(pointer).and_then(Value::as_str) == Some(*wanted)
         };
         self.kind == line.kind && line.when.iter().all(says)
+    }
+
+    /// What is missing so that it shows the line; empty when nothing is.
+    pub(crate) fn lacks(&self, line: &Line) -> Vec<String> {
+        let needs = line.needs.iter();
+        needs.filter_map(|need| need.lacks(self)).collect()
     }
 
     /// How many checks of a category passed; each counts once.
@@ -120,6 +146,44 @@ impl Evidence {
         let dirty = if self.dirty { "-dirty" } else { "" };
         format!("{short}{dirty}")
     }
+}
+
+/// What ran, and what is to be said of it. A recorded command builds what the checkout holds; other
+/// runs start a gateway that may have been built of something else.
+fn ran(environment: &Environment) -> (Git, String) {
+    let checkout = environment.git.clone();
+    if environment.configuration.get("recorded").is_some() {
+        return (checkout, String::new());
+    }
+    let Some(built) = environment.gateway_revision() else {
+        let note = "the gateway does not say of which revision it was built".to_owned();
+        let git = Git {
+            dirty: true,
+            ..checkout
+        };
+        return (git, note);
+    };
+    let dirty = built.dirty || checkout.dirty;
+    let is_same = checkout.revision.starts_with(&built.revision);
+    let note = if is_same && built.dirty == checkout.dirty {
+        String::new()
+    } else {
+        let shown = |git: &Git| {
+            let changes = if git.dirty { " and changes" } else { "" };
+            format!("{}{changes}", crate::report::short(&git.revision))
+        };
+        format!(
+            "the gateway was built of {}, the checkout was {}",
+            shown(&built),
+            shown(&checkout)
+        )
+    };
+    let revision = if is_same {
+        checkout.revision
+    } else {
+        built.revision
+    };
+    (Git { revision, dirty }, note)
 }
 
 /// Names of the directories in one that may be missing.
@@ -175,7 +239,9 @@ impl Revisions {
         if evidence.dirty {
             return false;
         }
-        if evidence.revision == self.head {
+        // A gateway says the first digits only.
+        let revision = &evidence.revision;
+        if !revision.is_empty() && self.head.starts_with(revision.as_str()) {
             return true;
         }
         let mut same = self.same.borrow_mut();
@@ -208,18 +274,26 @@ pub(crate) mod tests {
     use super::*;
     use serde_json::json;
 
-    /// A run that has ended so, without checks.
+    /// A run that has ended so, and is enough for every line about its kind.
     pub(crate) fn evidence(kind: &str, revision: &str, outcome: &str) -> Evidence {
-        Evidence {
+        let mut evidence = Evidence {
             path: format!("artifacts/{kind}/run").into(),
             kind: kind.to_owned(),
             revision: revision.to_owned(),
             dirty: false,
+            note: String::new(),
+            profile: None,
             started: 0,
             verdict: serde_json::from_value(json!(outcome)).unwrap(),
             checks: Vec::new(),
             configuration: json!({}),
+        };
+        for line in crate::plan::PLAN.iter().filter(|line| line.kind == kind) {
+            for need in line.needs {
+                need.fulfil(&mut evidence);
+            }
         }
+        evidence
     }
 
     impl Evidence {
@@ -259,6 +333,89 @@ pub(crate) mod tests {
         assert_eq!(found.evidence[0].verdict, Verdict::Pass);
         assert_eq!(found.evidence[0].configuration["faults"], "none");
         assert!(found.unusable.is_empty());
+    }
+
+    #[test]
+    fn runs_are_found_by_kind_and_as_they_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut run = Artifact::create(dir.path(), "soak", json!({ "build": "debug" })).unwrap();
+        run.check(&Check::new("a.1", "a", "", Verdict::Pass))
+            .unwrap();
+        let path = run.path().to_owned();
+        run.finish("").unwrap();
+        let kept = dir.path().join("kept");
+        fs::create_dir(&kept).unwrap();
+        fs::rename(path, kept.join("2026-11-26-soak-none")).unwrap();
+        fs::write(kept.join("README.md"), "").unwrap();
+        let found = Found::below(&[dir.path().to_owned()]);
+        assert_eq!(found.evidence.len(), 1, "as the run of a kind");
+        let found = Found::below(&[kept]);
+        assert_eq!(found.evidence.len(), 1, "{found:?}");
+        assert_eq!(found.evidence[0].kind, "soak");
+        assert!(found.unusable.is_empty());
+    }
+
+    const HEAD: &str = "f66352eada82ae65c46fd2ab8a4da2d9edfaf0f6";
+
+    /// A run of the gateway that says this of itself, in the checkout of [`HEAD`].
+    fn run_of(said: &str, dirty: bool) -> (Git, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let run = Artifact::create(dir.path(), "e2e", json!({})).unwrap();
+        let mut environment = run.environment().clone();
+        environment.gateway_version = format!("ipc-gateway 0.1.0\nrevision: {said}");
+        environment.git = Git {
+            revision: HEAD.to_owned(),
+            dirty,
+        };
+        ran(&environment)
+    }
+
+    #[test]
+    fn evidence_is_of_the_revision_of_the_gateway_that_ran() {
+        let (git, note) = run_of("f66352eada82", false);
+        assert_eq!((git.revision.as_str(), git.dirty), (HEAD, false));
+        assert_eq!(note, "");
+        let (git, note) = run_of("99ba8b293efa", false);
+        assert_eq!((git.revision.as_str(), git.dirty), ("99ba8b293efa", false));
+        let said = "the gateway was built of 99ba8b293efa, the checkout was f66352eada82";
+        assert_eq!(note, said);
+        // Either was changed.
+        let (git, note) = run_of("f66352eada82+modified", false);
+        assert!(
+            git.dirty && note.contains("f66352eada82 and changes, the"),
+            "{note}"
+        );
+        let (git, note) = run_of("f66352eada82", true);
+        assert!(
+            git.dirty && note.ends_with("f66352eada82 and changes"),
+            "{note}"
+        );
+        // It does not say.
+        let (git, note) = run_of("unknown", false);
+        assert!(git.dirty && note.contains("does not say"), "{note}");
+    }
+
+    #[test]
+    fn a_recorded_command_is_of_the_checkout() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = json!({ "recorded": ["tools/proofs.sh", "loom"] });
+        let run = Artifact::create(dir.path(), "loom", told).unwrap();
+        let mut environment = run.environment().clone();
+        environment.gateway_version = "ipc-gateway 0.1.0\nrevision: 99ba8b293efa".to_owned();
+        let (git, note) = ran(&environment);
+        assert_eq!((&git, note.as_str()), (&environment.git, ""));
+    }
+
+    #[test]
+    fn the_first_digits_of_a_revision_are_that_revision() {
+        let other = || HashMap::from([("99ba8b293efa".to_owned(), false)]);
+        let revisions = Revisions {
+            head: HEAD.to_owned(),
+            dirty: false,
+            same: RefCell::new(other()),
+        };
+        assert!(revisions.is_same_code(&evidence("e2e", "f66352eada82", "pass")));
+        assert!(!revisions.is_same_code(&evidence("e2e", "99ba8b293efa", "pass")));
     }
 
     #[test]

@@ -3,17 +3,20 @@
 //!
 //! Two axes: Core, the gateway by itself, and System, the gateway between clients, nats-server and
 //! Router. Each is the mean of its areas, each area the mean of its lines, each line the part of its
-//! checks that passed. What is missing, failed to decide, or is about other code counts nothing.
+//! checks that passed. What is missing, failed to decide, is shorter or lighter than the line says, or
+//! is about other code counts nothing.
 //!
 //! | file | what it is |
 //! |---|---|
 //! | `plan` | every line: what must be shown, and by what |
+//! | `need` | what must be so of a run, besides its verdict |
 //! | `evidence` | what the runs left, and whether it is about this code |
 //! | `score` | lines, areas, axes and the two gates |
 //! | `report` | the same as Markdown |
 //! | `record` | runs a command and leaves evidence of it |
 
 mod evidence;
+mod need;
 mod plan;
 mod record;
 mod report;

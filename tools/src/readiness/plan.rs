@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::need::Need;
+
 /// One of the two axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -62,8 +64,10 @@ pub(crate) struct Line {
     pub(crate) name: &'static str,
     /// The kind of artifact that shows it.
     pub(crate) kind: &'static str,
-    /// What its configuration must say: JSON pointers and values.
+    /// Which of that kind it is about: JSON pointers into the configuration, and values.
     pub(crate) when: &'static [(&'static str, &'static str)],
+    /// What must be so, that it is enough.
+    pub(crate) needs: &'static [Need],
     pub(crate) wanted: Wanted,
     /// Whether it must hold before the gateway runs where it does no harm.
     pub(crate) staging: bool,
@@ -71,11 +75,12 @@ pub(crate) struct Line {
     pub(crate) command: &'static str,
 }
 
-/// A line of the core axis that a recorded command shows.
+/// A line of the core axis.
 const fn core(
     area: &'static str,
     name: &'static str,
     kind: &'static str,
+    needs: &'static [Need],
     command: &'static str,
 ) -> Line {
     Line {
@@ -84,6 +89,7 @@ const fn core(
         name,
         kind,
         when: &[],
+        needs,
         wanted: Wanted::Whole,
         staging: false,
         command,
@@ -114,6 +120,7 @@ const fn e2e(
         name,
         kind: "e2e",
         when: &[],
+        needs: &[Need::Release],
         wanted: Wanted::Category(category, checks),
         staging: true,
         command: "target/release/e2e",
@@ -123,6 +130,29 @@ const fn e2e(
 const MEMORY: &str = "memory safety";
 const STABILITY: &str = "stability";
 const PERFORMANCE: &str = "performance";
+/// Half an hour, which is what the slopes need.
+const HALF_AN_HOUR: Need = Need::AtLeast("/duration_s", 1800.0, "seconds");
+/// So many that 337 bytes each cannot be missed (FAULTS, How to judge a soak), and none left out.
+const EVENTS: &[Need] = &[
+    Need::Release,
+    Need::AtMost("/limit_bytes", 0.5, "bytes an event"),
+    Need::AtLeast("/counts/timeouts", 1e6, "timeouts"),
+    Need::AtLeast("/counts/attaches", 1e5, "attaches"),
+    Need::AtLeast("/counts/late-replies", 1e5, "late replies"),
+    Need::AtLeast("/counts/reconnects", 200.0, "reconnects"),
+    Need::AtLeast("/counts/violations", 1e5, "violations"),
+    Need::Check("events.timeouts"),
+    Need::Check("events.attaches"),
+    Need::Check("events.late-replies"),
+    Need::Check("events.reconnects"),
+    Need::Check("events.violations"),
+];
+/// The form of the comparison that its targets are about.
+const COMPARED: &[Need] = &[
+    Need::Release,
+    Need::AtLeast("/rounds", 5.0, "rounds"),
+    Need::AtLeast("/seconds", 2.0, "seconds"),
+];
 
 /// Every line.
 pub(crate) static PLAN: &[Line] = &[
@@ -130,48 +160,56 @@ pub(crate) static PLAN: &[Line] = &[
         MEMORY,
         "every interleaving of the models of rings and bells",
         "loom",
+        &[Need::Ran("tools/proofs.sh loom")],
         "readiness record loom -- tools/proofs.sh loom",
     )),
     staging(core(
         MEMORY,
         "rings, arena and clients under AddressSanitizer",
         "asan",
+        &[Need::Ran("tools/proofs.sh asan")],
         "readiness record asan -- tools/proofs.sh asan",
     )),
     staging(core(
         MEMORY,
         "the gateway under AddressSanitizer, with every kind of fault",
         "asan-gateway",
+        &[Need::Ran("tools/proofs.sh asan-gateway")],
         "readiness record asan-gateway -- tools/proofs.sh asan-gateway",
     )),
     staging(core(
         MEMORY,
         "the gateway under valgrind, with every kind of fault",
         "valgrind",
+        &[Need::Ran("tools/proofs.sh valgrind")],
         "readiness record valgrind -- tools/proofs.sh valgrind",
     )),
     staging(core(
         MEMORY,
         "fuzz targets of all that a peer can send",
         "fuzz",
+        &[Need::Ran("tools/proofs.sh fuzz")],
         "readiness record fuzz -- tools/proofs.sh fuzz",
     )),
     staging(core(
         STABILITY,
         "the worker simulated from seeds",
         "simulate",
+        &[Need::Ran("simulate --seeds 1000")],
         "readiness record simulate -- target/release/simulate --seeds 1000",
     )),
     staging(core(
         STABILITY,
         "the 45 faults",
         "faults",
+        &[Need::Ran("--test tests faults::")],
         "readiness record faults -- cargo test --test tests faults::",
     )),
     core(
         STABILITY,
         "bytes for each timeout, attach, late reply, reconnect, violation",
         "soak-events",
+        EVENTS,
         "target/release/ipc-soak events",
     ),
     when(
@@ -179,6 +217,7 @@ pub(crate) static PLAN: &[Line] = &[
             STABILITY,
             "half of capacity for half an hour",
             "soak",
+            &[Need::Release, HALF_AN_HOUR, Need::Says("/rate", "50%")],
             "target/release/ipc-soak --duration 30m --rate 50% --faults none",
         ),
         &[("/faults", "none")],
@@ -188,6 +227,7 @@ pub(crate) static PLAN: &[Line] = &[
             STABILITY,
             "a storm of faults for half an hour",
             "soak",
+            &[Need::Release, HALF_AN_HOUR],
             "target/release/ipc-soak --duration 30m --faults storm",
         ),
         &[("/faults", "storm")],
@@ -196,18 +236,21 @@ pub(crate) static PLAN: &[Line] = &[
         PERFORMANCE,
         "beside other ways to do the same, through NATS",
         "compare-nats",
+        COMPARED,
         "target/release/compare nats --rounds 5 --artifacts artifacts",
     ),
     core(
         PERFORMANCE,
         "beside other ways to do the same, without NATS",
         "compare-local",
+        COMPARED,
         "target/release/compare local --rounds 5 --artifacts artifacts",
     ),
     core(
         PERFORMANCE,
         "instructions of the hot paths",
         "instructions",
+        &[Need::Ran("tools/profile.sh instructions --check")],
         "readiness record instructions -- tools/profile.sh instructions --check",
     ),
     e2e(
@@ -222,12 +265,18 @@ pub(crate) static PLAN: &[Line] = &[
         name: "the contract, as the gateway really keeps it",
         kind: "contract",
         when: &[],
+        needs: &[Need::Release],
         wanted: Wanted::Whole,
         staging: true,
         command: "target/release/contract",
     },
     Line {
         staging: false,
+        needs: &[
+            Need::Release,
+            Need::AtLeast("/slo/rate", 1000.0, "requests a second"),
+            Need::AtLeast("/slo/seconds", 10.0, "seconds"),
+        ],
         ..e2e("Router end to end", "service levels", "slo", 4)
     },
     e2e("error semantics", "errors, 6 checks", "errors", 6),

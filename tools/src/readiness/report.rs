@@ -92,11 +92,12 @@ impl Report {
 }
 
 fn row(line: &Judged) -> String {
-    let name = if line.why.is_empty() {
-        line.name.to_owned()
-    } else {
-        format!("{}<br>{}", line.name, cell(&line.why))
-    };
+    let mut name = line.name.to_owned();
+    for said in [&line.why, &line.note] {
+        if !said.is_empty() {
+            write!(name, "<br>{}", cell(said)).ok();
+        }
+    }
     format!(
         "| {name} | {} | {}/{} | {} | {} | {} |\n",
         line.verdict.name(),

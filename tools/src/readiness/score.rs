@@ -16,6 +16,8 @@ pub(crate) enum Verdict {
     Fail,
     /// It ran, and could not tell.
     Inconclusive,
+    /// It was shorter or lighter than the line says.
+    Insufficient,
     /// There is evidence, of other code.
     Stale,
     /// There is none.
@@ -28,6 +30,7 @@ impl Verdict {
             Self::Pass => "pass",
             Self::Fail => "FAIL",
             Self::Inconclusive => "INCONCLUSIVE",
+            Self::Insufficient => "INSUFFICIENT",
             Self::Stale => "STALE",
             Self::Missing => "MISSING",
         }
@@ -45,6 +48,8 @@ pub(crate) struct Judged {
     pub(crate) expected: usize,
     /// Why it does not pass; empty when it does.
     pub(crate) why: String,
+    /// What is to be said of the revision; empty as a rule.
+    pub(crate) note: String,
     pub(crate) evidence: Option<PathBuf>,
     pub(crate) revision: Option<String>,
     pub(crate) age_seconds: Option<u64>,
@@ -58,7 +63,7 @@ impl Judged {
     /// Part of the line that is shown, 0 to 1.
     pub(crate) fn score(&self) -> f64 {
         match self.verdict {
-            Verdict::Stale | Verdict::Missing => 0.0,
+            Verdict::Insufficient | Verdict::Stale | Verdict::Missing => 0.0,
             _ => self.passed as f64 / self.expected.max(1) as f64,
         }
     }
@@ -180,6 +185,7 @@ fn judge(line: &Line, evidence: &[Evidence], revisions: &Revisions, now: u64) ->
             Wanted::Category(_, checks) => checks,
         },
         why: format!("no evidence: run {}", line.command),
+        note: String::new(),
         evidence: None,
         revision: None,
         age_seconds: None,
@@ -187,22 +193,41 @@ fn judge(line: &Line, evidence: &[Evidence], revisions: &Revisions, now: u64) ->
         staging: line.staging,
     };
     let candidates = evidence.iter().filter(|it| it.shows(line));
-    // The last one of this code; without one, the last.
-    let best = candidates.max_by_key(|it| (revisions.is_same_code(it), it.started));
-    let Some(best) = best else {
+    // The last one of this code that is enough; without one, the last that is enough.
+    let rank = |it: &&Evidence| {
+        (
+            it.lacks(line).is_empty(),
+            revisions.is_same_code(it),
+            it.started,
+        )
+    };
+    let Some(best) = candidates.max_by_key(rank) else {
         return judged;
     };
     judged.evidence = Some(best.path.clone());
     judged.revision = Some(best.shown_revision());
     judged.age_seconds = Some(now.saturating_sub(best.started));
+    judged.note.clone_from(&best.note);
     let (verdict, passed, why) = outcome(line.wanted, best);
     (judged.verdict, judged.passed, judged.why) = (verdict, passed, why);
+    let said = verdict.name().to_lowercase();
+    let lacks = best.lacks(line);
+    let mut doubts = Vec::new();
     if !revisions.is_same_code(best) {
         judged.verdict = Verdict::Stale;
-        let said = verdict.name().to_lowercase();
+        let revision = best.shown_revision();
+        doubts.push(format!("evidence of other code ({revision})"));
+    }
+    if !lacks.is_empty() {
+        if judged.verdict != Verdict::Stale {
+            judged.verdict = Verdict::Insufficient;
+        }
+        doubts.push(format!("not enough ({})", lacks.join("; ")));
+    }
+    if !doubts.is_empty() {
         judged.why = format!(
-            "evidence of other code ({}), where it said {said}: run {}",
-            best.shown_revision(),
+            "{}, where it said {said}: run {}",
+            doubts.join(" and "),
             line.command
         );
     }
@@ -243,7 +268,7 @@ mod tests {
         line.unwrap().verdict
     }
 
-    /// Passing evidence for every line.
+    /// Passing evidence for every line, and enough.
     fn all() -> Vec<Evidence> {
         PLAN.iter()
             .map(|line| {
@@ -339,5 +364,100 @@ mod tests {
         let score = Score::new(&[run], &revisions("head"), 0);
         assert_eq!(verdict_of(&score, "a storm"), Verdict::Pass);
         assert_eq!(verdict_of(&score, "half of capacity"), Verdict::Missing);
+    }
+
+    /// What comes of all evidence when that of this kind is changed so.
+    fn changed(kind: &str, change: impl Fn(&mut Evidence)) -> Score {
+        let mut evidence = all();
+        evidence
+            .iter_mut()
+            .filter(|it| it.kind == kind)
+            .for_each(change);
+        Score::new(&evidence, &revisions("head"), 0)
+    }
+
+    fn why<'a>(score: &'a Score, name: &str) -> (Verdict, &'a str) {
+        let line = score.lines.iter().find(|line| line.name.contains(name));
+        line.map(|line| (line.verdict, line.why.as_str())).unwrap()
+    }
+
+    #[test]
+    fn a_short_or_light_soak_is_not_half_an_hour_at_half_of_capacity() {
+        let short = changed("soak", |run| run.configuration["duration_s"] = 120.0.into());
+        let (verdict, why_short) = why(&short, "half of capacity");
+        assert_eq!(verdict, Verdict::Insufficient);
+        let words =
+            "not enough (120 seconds, at least 1800 are asked for), where it said pass: run";
+        assert!(why_short.starts_with(words), "{why_short}");
+        assert_eq!(verdict_of(&short, "a storm"), Verdict::Insufficient);
+        assert!(!short.production.open && short.overall < 1.0);
+
+        let light = changed("soak", |run| run.configuration["rate"] = "5%".into());
+        let (verdict, why_light) = why(&light, "half of capacity");
+        assert_eq!(verdict, Verdict::Insufficient);
+        assert!(why_light.contains("rate was 5%, not 50%"), "{why_light}");
+        assert_eq!(verdict_of(&light, "a storm"), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_debug_build_shows_no_line_of_the_release_build() {
+        for kind in ["e2e", "contract", "soak", "soak-events", "compare-nats"] {
+            let score = changed(kind, |run| run.profile = Some("debug".to_owned()));
+            for (line, judged) in PLAN.iter().zip(&score.lines) {
+                let expected = if line.kind == kind {
+                    Verdict::Insufficient
+                } else {
+                    Verdict::Pass
+                };
+                assert_eq!(judged.verdict, expected, "{kind}: {}", line.name);
+            }
+        }
+    }
+
+    #[test]
+    fn events_of_which_none_were_made_or_with_another_limit_are_not_shown() {
+        let none = changed("soak-events", |run| {
+            run.configuration["counts"]["reconnects"] = 0.into();
+            run.checks.retain(|check| check.id != "events.reconnects");
+        });
+        let (verdict, words) = why(&none, "bytes for each");
+        assert_eq!(verdict, Verdict::Insufficient);
+        assert!(words.contains("0 reconnects, at least 200"), "{words}");
+        assert!(words.contains("events.reconnects was not tried"), "{words}");
+        let lenient = changed("soak-events", |run| {
+            run.configuration["limit_bytes"] = 8.into();
+        });
+        assert_eq!(
+            verdict_of(&lenient, "bytes for each"),
+            Verdict::Insufficient
+        );
+    }
+
+    #[test]
+    fn an_older_run_that_is_enough_counts_before_a_newer_one_that_is_not() {
+        let mut evidence = all();
+        let mut short = self::evidence("soak", "head", "pass");
+        short.configuration["faults"] = "none".into();
+        short.configuration["duration_s"] = 120.into();
+        short.started = 10;
+        evidence.push(short);
+        let score = Score::new(&evidence, &revisions("head"), 20);
+        assert_eq!(verdict_of(&score, "half of capacity"), Verdict::Pass);
+    }
+
+    #[test]
+    fn what_is_said_of_the_revision_stands_beside_the_verdict() {
+        let score = changed("contract", |run| {
+            run.note = "the gateway was built of other".to_owned();
+            run.revision = "other".to_owned();
+        });
+        let line = score.lines.iter().find(|it| it.name.contains("contract"));
+        let line = line.unwrap();
+        assert_eq!(line.verdict, Verdict::Stale);
+        assert_eq!(line.note, "the gateway was built of other");
+        assert!(
+            line.why
+                .starts_with("evidence of other code (other), where it said pass")
+        );
     }
 }

@@ -1,0 +1,156 @@
+//! What must be so of a run, besides its verdict, so that it shows a line: a short or light one that
+//! passes shows less than what the line says.
+
+use serde_json::Value;
+
+use crate::evidence::Evidence;
+
+/// One thing that must be so.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Need {
+    /// Its configuration says this: a JSON pointer, and the text there.
+    Says(&'static str, &'static str),
+    /// Its configuration has a number there that is not less, and what the number counts.
+    AtLeast(&'static str, f64, &'static str),
+    /// The same, that is not more.
+    AtMost(&'static str, f64, &'static str),
+    /// Its programs were built with optimisations.
+    Release,
+    /// It has this check, whatever came out.
+    Check(&'static str),
+    /// The command that it has recorded has these words.
+    Ran(&'static str),
+}
+
+impl Need {
+    /// What is missing, in words; none when it is so.
+    pub(crate) fn lacks(self, evidence: &Evidence) -> Option<String> {
+        let at = |pointer| evidence.configuration.pointer(pointer);
+        match self {
+            Self::Says(pointer, wanted) => {
+                let name = pointer.trim_start_matches('/');
+                match at(pointer).and_then(Value::as_str) {
+                    Some(said) if said == wanted => None,
+                    Some(said) => Some(format!("{name} was {said}, not {wanted}")),
+                    None => Some(format!(
+                        "it does not say its {name}, which must be {wanted}"
+                    )),
+                }
+            }
+            Self::AtLeast(pointer, least, what) => {
+                number(at(pointer), what, |found| found >= least, "at least", least)
+            }
+            Self::AtMost(pointer, most, what) => {
+                number(at(pointer), what, |found| found <= most, "at most", most)
+            }
+            Self::Release => match evidence.profile.as_deref() {
+                Some("release") => None,
+                Some(profile) => Some(format!("a {profile} build ran, not a release build")),
+                None => Some("it does not say that a release build ran".to_owned()),
+            },
+            Self::Check(id) => {
+                let is_there = evidence.checks.iter().any(|check| check.id == id);
+                (!is_there).then(|| format!("{id} was not tried"))
+            }
+            Self::Ran(words) => {
+                let command = at("/recorded").and_then(Value::as_array);
+                let command = command.map_or(&[][..], Vec::as_slice);
+                let all: Vec<&str> = command.iter().filter_map(Value::as_str).collect();
+                let all = all.join(" ");
+                (!all.contains(words)).then(|| format!("`{all}` ran, not `{words}`"))
+            }
+        }
+    }
+}
+
+fn number(
+    found: Option<&Value>,
+    what: &str,
+    is_enough: impl Fn(f64) -> bool,
+    bound: &str,
+    limit: f64,
+) -> Option<String> {
+    match found.and_then(Value::as_f64) {
+        Some(found) if is_enough(found) => None,
+        Some(found) => Some(format!("{found} {what}, {bound} {limit} are asked for")),
+        None => Some(format!(
+            "it does not say how many {what}: {bound} {limit} are asked for"
+        )),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::evidence::tests::evidence;
+    use ipc_tools::artifact::{Check, Verdict};
+    use serde_json::json;
+
+    impl Need {
+        /// Makes it so.
+        pub(crate) fn fulfil(self, evidence: &mut Evidence) {
+            let (pointer, value) = match self {
+                Self::Says(pointer, text) => (pointer, json!(text)),
+                Self::AtLeast(pointer, number, _) | Self::AtMost(pointer, number, _) => {
+                    (pointer, json!(number))
+                }
+                Self::Ran(words) => ("/recorded", json!(words.split(' ').collect::<Vec<_>>())),
+                Self::Release => {
+                    evidence.profile = Some("release".to_owned());
+                    return;
+                }
+                Self::Check(id) => {
+                    let check = Check::new(id, "needed", "", Verdict::Pass);
+                    evidence.checks.push(check);
+                    return;
+                }
+            };
+            let mut place = &mut evidence.configuration;
+            for name in pointer.split('/').skip(1) {
+                place = &mut place[name];
+            }
+            *place = value;
+        }
+    }
+
+    #[test]
+    fn each_need_says_what_is_missing_and_is_content_with_what_it_asks_for() {
+        let duration = Need::AtLeast("/duration_s", 1800.0, "seconds");
+        let limit = Need::AtMost("/limit_bytes", 0.5, "bytes");
+        let faults = Need::Says("/rate", "50%");
+        let ran = Need::Ran("tools/proofs.sh loom");
+        let check = Need::Check("events.timeouts");
+        let mut run = evidence("none", "head", "pass");
+        for (need, words) in [
+            (
+                duration,
+                "it does not say how many seconds: at least 1800 are asked for",
+            ),
+            (
+                limit,
+                "it does not say how many bytes: at most 0.5 are asked for",
+            ),
+            (faults, "it does not say its rate, which must be 50%"),
+            (ran, "`` ran, not `tools/proofs.sh loom`"),
+            (check, "events.timeouts was not tried"),
+            (Need::Release, "it does not say that a release build ran"),
+        ] {
+            assert_eq!(need.lacks(&run).as_deref(), Some(words));
+            need.fulfil(&mut run);
+            assert_eq!(need.lacks(&run), None, "{need:?}");
+        }
+        run.configuration = json!({
+            "duration_s": 120.0, "limit_bytes": 8, "rate": "70%", "recorded": ["true"],
+        });
+        run.profile = Some("debug".to_owned());
+        for (need, words) in [
+            (duration, "120 seconds, at least 1800 are asked for"),
+            (limit, "8 bytes, at most 0.5 are asked for"),
+            (faults, "rate was 70%, not 50%"),
+            (ran, "`true` ran, not `tools/proofs.sh loom`"),
+            (Need::Release, "a debug build ran, not a release build"),
+        ] {
+            assert_eq!(need.lacks(&run).as_deref(), Some(words));
+        }
+    }
+}

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use ipc_ringbuf::{ClientBuilder, Code};
 
-use crate::args::{EventsArgs, Period};
+use super::Gauge;
+use crate::args::{EventsArgs, LIMIT, Period};
 use crate::crew::{Crew, Plan};
 use crate::ledger::Account;
 use crate::part::{Interrupt, Part, SoakError};
@@ -66,17 +67,27 @@ impl Kind {
         }
     }
 
-    /// What is required of it.
-    pub(super) fn required(self, limit: f64) -> String {
-        let limit = self.limit(limit);
-        format!("{} leave behind at most {limit} bytes each", self.name())
+    /// What is required of it. That more is allowed than by default is said.
+    pub(super) fn required(self, limit: f64, gauge: Gauge) -> String {
+        let held = self.limit(limit, gauge);
+        let raised = if limit > LIMIT {
+            format!(" (the limit was raised by --limit from {LIMIT} to {limit})")
+        } else {
+            String::new()
+        };
+        format!(
+            "{} leave behind at most {held} bytes each{raised}, by {}",
+            self.name(),
+            gauge.name()
+        )
     }
 
-    /// Bytes that one may leave behind. A few hundred reconnects cannot show half a byte: they are
-    /// held to a page each.
-    pub(super) const fn limit(self, limit: f64) -> f64 {
-        match self {
-            Self::Reconnects => limit.max(4096.0),
+    /// Bytes that one may leave behind. A few hundred reconnects cannot show half a byte: counted, they
+    /// are held to a part of the 337 bytes that a request's record has cost; resident, to a page.
+    pub(super) const fn limit(self, limit: f64, gauge: Gauge) -> f64 {
+        match (self, gauge) {
+            (Self::Reconnects, Gauge::Allocated) => limit.max(128.0),
+            (Self::Reconnects, Gauge::Resident) => limit.max(4096.0),
             _ => limit,
         }
     }

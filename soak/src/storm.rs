@@ -39,7 +39,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// Those of a level.
-    const fn of(level: Level) -> &'static [Self] {
+    pub(crate) const fn of(level: Level) -> &'static [Self] {
         match level {
             Level::None => &[],
             Level::Light => &[Self::ClientKilled, Self::ClientSlow],

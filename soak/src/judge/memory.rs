@@ -12,6 +12,7 @@ use crate::quiescent::Point;
 use crate::run::Measured;
 use crate::sampler::Usage;
 use crate::stats::{Slope, block_medians, mean, median, theil_sen_of_dependent};
+use crate::storm::Fault;
 use crate::verdict::{Check, Verdict};
 
 /// Bytes of a page: the least that resident memory grows by.
@@ -201,12 +202,25 @@ fn per_hour(slope: Slope) -> String {
     format!("{middle:+.1} KiB/h ({low:+.1} to {high:+.1})")
 }
 
+/// When every kind of fault that a gateway outlives has come and healed since it was there; none if one
+/// has not.
+fn tried(found: &Measured, args: &SoakArgs, born: u64) -> Option<u64> {
+    let kinds = Fault::of(args.faults).iter();
+    let mut kinds = kinds.filter(|fault| **fault != Fault::GatewayRestarted);
+    kinds.try_fold(born, |latest, fault| {
+        let spans = found.series.spans.iter();
+        let mut spans = spans.filter(|span| span.what == fault.name() && span.from >= born);
+        Some(latest.max(spans.find_map(|span| span.to)?))
+    })
+}
+
 /// What the allocator has handed out, at rest: the same at each point of a gateway's life. Buffers grow
-/// once to what they need, so the first point after the warm-up is what the others are held to.
+/// once to what they need, with the load and with each kind of fault, so the first point after the
+/// warm-up and one fault of each kind is what the others are held to.
 fn allocated(found: &Measured, args: &SoakArgs) -> Check {
     let required = format!(
         "at each quiescent point the allocator's figure is within {} KiB of that of the first one after \
-         the warm-up, of the same process",
+         the warm-up and one fault of each kind, of the same process",
         ALLOCATED >> 10
     );
     let check = |verdict, text| Check::new("steady.allocated", verdict, required, text);
@@ -220,7 +234,8 @@ fn allocated(found: &Measured, args: &SoakArgs) -> Check {
         let Some(pid) = life.first().map(|point| point.pid) else {
             continue;
         };
-        let (_, from) = warm(found, args, pid);
+        let (born, from) = warm(found, args, pid);
+        let from = tried(found, args, born).map_or(u64::MAX, |tried| from.max(tried));
         let points = life.iter().filter(|point| point.second >= from);
         let points: Vec<(u64, u64)> = points
             .filter_map(|point| Some((point.second, point.allocated?)))
@@ -240,12 +255,12 @@ fn allocated(found: &Measured, args: &SoakArgs) -> Check {
 /// Of one process: seconds, and bytes at each.
 fn judge_points(points: &[(u64, u64)]) -> (Verdict, String) {
     let [(_, first), rest @ ..] = points else {
-        let text = "no point after the warm-up";
+        let text = "no point after the warm-up and one fault of each kind";
         return (Verdict::Inconclusive, text.to_owned());
     };
     let far = rest.iter().max_by_key(|(_, bytes)| bytes.abs_diff(*first));
     let Some((second, bytes)) = far else {
-        let text = "only one point after the warm-up";
+        let text = "only one point after the warm-up and one fault of each kind";
         return (Verdict::Inconclusive, text.to_owned());
     };
     let text = format!(

@@ -285,3 +285,29 @@ fn what_is_allocated_is_held_to_the_first_point_after_the_warm_up() {
     assert_eq!(verdict, Verdict::Inconclusive);
     assert!(text.contains("--features counted"), "{text}");
 }
+
+#[test]
+fn what_grows_with_the_first_fault_of_a_kind_is_no_leak() {
+    let point = |second, bytes: u64| (second, 7, 24 << 20, Some(bytes));
+    let grown = [
+        point(700, 5_000_000),
+        point(1000, 9_000_000),
+        point(1300, 9_000_000),
+    ];
+    let (mut found, _) = run(30, &grown);
+    let args = flags("--duration 30m --faults light");
+    let judge = |found: &Measured| allocated(found, &args).verdict;
+    let fault = |found: &mut Measured, what, second: u64| {
+        found.series.begin(what, second * 1_000_000_000);
+        found.series.end(what, (second + 2) * 1_000_000_000);
+    };
+    // One kind has not come at all.
+    fault(&mut found, "client killed", 100);
+    assert_eq!(judge(&found), Verdict::Inconclusive);
+    fault(&mut found, "client slow", 800);
+    assert_eq!(judge(&found), Verdict::Pass);
+    // What comes again is held to the first.
+    found.points[2].allocated = Some(9_100_000);
+    fault(&mut found, "client slow", 1100);
+    assert_eq!(judge(&found), Verdict::Fail);
+}

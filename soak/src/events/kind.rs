@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ipc_ringbuf::{ClientBuilder, Code};
+use ipc_ringbuf::{AttachError, ClientBuilder, Code, EndReason};
 
 use super::Gauge;
 use crate::args::{EventsArgs, LIMIT, Period};
@@ -291,13 +291,23 @@ fn stuck(what: &str, account: &Account) -> SoakError {
     SoakError::Os(std::io::Error::other(text))
 }
 
-/// Attaches and goes, so many times.
+/// Attaches and goes, so many times. Sessions that have ended count until they are taken down, so the
+/// gateway may say that there are too many: then the next one waits.
 fn attach(count: u64, stage: &Stage, interrupt: &Interrupt) -> Result<u64, SoakError> {
     let builder = ClientBuilder::new().entries(2).message_size(64);
     let builder = builder.socket(&stage.socket);
     for _ in 0..count {
-        let client = builder.clone().connect();
-        drop(client.map_err(std::io::Error::other)?);
+        let attached = interrupt.until(PATIENCE, || match builder.clone().connect() {
+            Ok(_) => Ok(true),
+            Err(AttachError::Refused {
+                reason: EndReason::AttachQuota,
+                ..
+            }) => Ok(false),
+            Err(error) => Err(std::io::Error::other(error)),
+        })?;
+        if attached.is_none() {
+            return Err(stuck("attaches", &Account::default()));
+        }
         interrupt.pause(Duration::ZERO)?;
     }
     Ok(count)

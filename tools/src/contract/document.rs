@@ -123,6 +123,8 @@ pub(crate) struct Limit {
     pub(crate) max: Option<usize>,
     #[serde(default)]
     pub(crate) min: Option<usize>,
+    #[serde(default)]
+    pub(crate) exact: Option<usize>,
     pub(crate) enforced: bool,
     #[serde(default)]
     pub(crate) reason: Option<String>,
@@ -290,7 +292,7 @@ impl Contract {
         }
         for limit in &self.limits {
             must(
-                limit.min.is_some() != limit.max.is_some()
+                limit.bound().is_some()
                     && limit.enforced == limit.reason.is_some()
                     && limit.unit == Unit::Bytes
                     && self
@@ -367,6 +369,22 @@ impl Contract {
     }
 }
 
+impl Limit {
+    /// Its one bound; none when it has none, or more than one.
+    pub(crate) fn bound(&self) -> Option<usize> {
+        let mut bounds = [self.min, self.max, self.exact].into_iter().flatten();
+        let bound = bounds.next()?;
+        bounds.next().is_none().then_some(bound)
+    }
+
+    /// Whether a value of this size keeps it.
+    pub(crate) fn fits(&self, size: usize) -> bool {
+        self.max.is_none_or(|max| size <= max)
+            && self.min.is_none_or(|min| size >= min)
+            && self.exact.is_none_or(|exact| size == exact)
+    }
+}
+
 impl Kind {
     fn fits(self, value: &Value) -> bool {
         match self {
@@ -405,6 +423,8 @@ mod tests {
                 "\"pointer\": \"/policy_id\", \"required\": true",
             ),
             ("v1.decide.reply", "v1.reply"),
+            ("\"max\": 256", "\"max\": 256, \"exact\": 256"),
+            ("\"exact\": 32, ", ""),
         ] {
             let changed = contract(&TEXT.replacen(from, to, 1)).unwrap();
             assert!(!changed.faults().is_empty(), "{from}");

@@ -44,6 +44,12 @@ pub(crate) fn check(bench: &mut Bench, contract: &Contract) -> Result<(), Failur
 /// The minimal request with another value at a pointer, or with none.
 fn changed(contract: &Contract, pointer: &str, value: Option<&Value>) -> Value {
     let mut body = contract.decide.minimal_request.clone();
+    put(&mut body, pointer, value);
+    body
+}
+
+/// Puts a value at a pointer, or takes away what is there.
+fn put(body: &mut Value, pointer: &str, value: Option<&Value>) {
     let (parent, name) = pointer.rsplit_once('/').unwrap_or_default();
     if let Some(parent) = body.pointer_mut(parent).and_then(Value::as_object_mut) {
         match value {
@@ -51,7 +57,6 @@ fn changed(contract: &Contract, pointer: &str, value: Option<&Value>) -> Value {
             None => parent.remove(name),
         };
     }
-    body
 }
 
 /// Sends what the Router must refuse for this reason.
@@ -72,8 +77,35 @@ fn refused(
     Ok(())
 }
 
-/// A value of this size for the field of a limit, and the same request by the library's builder.
-fn sized(limit: &Limit, size: usize) -> (Value, Result<Decide, DecideError>) {
+/// A request with a value of this size for the field of a limit, the value, and the same request by the
+/// library's builder.
+fn sized(
+    contract: &Contract,
+    limit: &Limit,
+    size: usize,
+) -> (Value, Value, Result<Decide, DecideError>) {
+    const RUN: [&str; 3] = ["/run_id", "/flow_id", "/step_id"];
+    let pointer = limit.pointer.as_str();
+    if RUN.contains(&pointer) {
+        // All three or none: the other two are as long as they must be.
+        let zeros = |other| "0".repeat(if other == pointer { size } else { 26 });
+        let ids = RUN.map(zeros);
+        let mut body = contract.decide.minimal_request.clone();
+        for (pointer, id) in RUN.iter().zip(&ids) {
+            put(&mut body, pointer, Some(&json!(id)));
+        }
+        let task = Task::new("chat").payload(json!({"text": "hello"}));
+        let [run, flow, step] = &ids;
+        let request = DecideRequest::new("acme", "r-1", task).run(run, flow, step);
+        return (body, json!("0".repeat(size)), request.build());
+    }
+    let (value, built) = value_of(limit, size);
+    let body = changed(contract, pointer, Some(&value));
+    (body, value, built)
+}
+
+/// The same for a field that stands for itself.
+fn value_of(limit: &Limit, size: usize) -> (Value, Result<Decide, DecideError>) {
     let text = "k".repeat(size);
     let task = || Task::new("chat").payload(json!({"text": "hello"}));
     let request = |id: &str| DecideRequest::new("acme", id, task());
@@ -86,6 +118,12 @@ fn sized(limit: &Limit, size: usize) -> (Value, Result<Decide, DecideError>) {
             json!(text),
             DecideRequest::new(&text, "r-1", task()).build(),
         ),
+        "/trace_id" => {
+            // Hexadecimal digits.
+            let text = "a".repeat(size);
+            let request = request("r-1").trace_id(&text);
+            (json!(text), request.build())
+        }
         "/task/payload" => {
             // `{"a":"..."}` is 8 bytes and the text.
             let payload = json!({"a": "k".repeat(size.saturating_sub(8))});
@@ -102,12 +140,10 @@ fn at_limit(
     contract: &Contract,
     limit: &Limit,
 ) -> Result<(), Failure> {
-    let bound = limit.max.or(limit.min).unwrap_or(0);
-    for size in [bound - 1, bound, bound + 1] {
-        let fits =
-            limit.max.is_none_or(|max| size <= max) && limit.min.is_none_or(|min| size >= min);
-        let (value, built) = sized(limit, size);
-        let body = changed(contract, &limit.pointer, Some(&value));
+    let bound = limit.bound().unwrap_or(0);
+    for size in [bound.saturating_sub(1), bound, bound + 1] {
+        let fits = limit.fits(size);
+        let (body, value, built) = sized(contract, limit, size);
         let what = format!("{} of {size} bytes", limit.pointer);
         // What no one enforces is handed on whatever its size.
         if fits || !limit.enforced {

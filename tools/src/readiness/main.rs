@@ -14,8 +14,10 @@
 //! | `score` | lines, areas, axes and the two gates |
 //! | `report` | the same as Markdown |
 //! | `record` | runs a command and leaves evidence of it |
+//! | `last` | what came out of the last run of a kind |
 
 mod evidence;
+mod last;
 mod need;
 mod plan;
 mod record;
@@ -33,10 +35,14 @@ use crate::evidence::{Found, Revisions};
 use crate::report::Report;
 use crate::score::Score;
 
+/// The exit status of what could not be decided, as that of `ipc-soak`.
+const INCONCLUSIVE: u8 = 3;
+
 /// Says whether the gateway may be run, from artifacts only.
 ///
 /// Exit status: 0 when the report was made and the gate that was asked for is open, 1 when it is
-/// closed or the recorded command failed, 2 when something cannot be read, written or started.
+/// closed or the recorded command or the last run failed, 2 when something cannot be read, written or
+/// started, 3 when the last run was inconclusive.
 #[derive(Debug, Parser)]
 #[command(name = "readiness", version, args_conflicts_with_subcommands = true)]
 struct Command {
@@ -85,6 +91,14 @@ enum What {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Say what came out of the last run of a kind, and what did not pass
+    Last {
+        /// What kind of evidence it is: e2e, contract, soak, soak-events, compare-nats, loom and so on
+        kind: String,
+        /// Where the runs are
+        #[arg(long, default_value = DEFAULT_ROOT, value_name = "DIR")]
+        artifacts: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -94,14 +108,19 @@ fn main() -> ExitCode {
             kind,
             artifacts,
             command,
-        }) => record::record(&artifacts, &kind, &command)
-            .map(|verdict| verdict == Verdict::Pass)
-            .map_err(|error| error.to_string()),
-        None => report(&command.report),
+        }) => record::record(&artifacts, &kind, &command).map_err(|error| error.to_string()),
+        Some(What::Last { kind, artifacts }) => {
+            last::last(&artifacts, &kind).and_then(|(verdict, text)| {
+                let said = writeln!(io::stdout(), "{text}");
+                said.map(|()| verdict).map_err(|error| error.to_string())
+            })
+        }
+        None => report(&command.report).map(Verdict::from),
     };
     match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(Verdict::Pass) => ExitCode::SUCCESS,
+        Ok(Verdict::Fail) => ExitCode::FAILURE,
+        Ok(Verdict::Inconclusive) => ExitCode::from(INCONCLUSIVE),
         Err(error) => {
             // Nobody is left to tell when standard error is closed.
             writeln!(io::stderr(), "readiness: {error}").ok();

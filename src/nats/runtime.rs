@@ -29,7 +29,7 @@ use crate::settings::NatsSettings;
 
 /// Turns without work before sleeping, when work comes one at a time: yielding the processor and
 /// polling the socket once costs less than going to sleep and being woken.
-const YIELDS: u32 = 20;
+const YIELDS: u32 = 64;
 /// Work in one turn from which on the task sleeps at once when it runs dry: the next batch is
 /// further off than the yields would last.
 const LARGE_TURN: usize = 16;

@@ -8,24 +8,20 @@ use ipc_gateway::cli::{
     bench, call, check_config, doctor, documents, health, print_config, serve, top,
 };
 
-/// A message costs several small allocations in the client library; this allocator makes them
-/// cheaper than the C library's. Checkers of memory need the C library's.
+// A message costs several small allocations in the client library; mimalloc makes them cheaper than
+// the C library does. Checkers of memory need the C library's.
 #[cfg(feature = "mimalloc")]
-type Allocator = mimalloc::MiMalloc;
-#[cfg(feature = "mimalloc")]
-const ALLOCATOR: Allocator = mimalloc::MiMalloc;
-#[cfg(all(feature = "counted", not(feature = "mimalloc")))]
-type Allocator = std::alloc::System;
-#[cfg(all(feature = "counted", not(feature = "mimalloc")))]
-const ALLOCATOR: Allocator = std::alloc::System;
+use mimalloc::MiMalloc as Allocator;
+#[cfg(not(feature = "mimalloc"))]
+use std::alloc::System as Allocator;
 
-#[cfg(all(feature = "mimalloc", not(feature = "counted")))]
+#[cfg(not(feature = "counted"))]
 #[global_allocator]
-static GLOBAL: Allocator = ALLOCATOR;
+static GLOBAL: Allocator = Allocator;
 /// The same, counting: without a limit.
 #[cfg(feature = "counted")]
 #[global_allocator]
-static GLOBAL: cap::Cap<Allocator> = cap::Cap::new(ALLOCATOR, usize::MAX);
+static GLOBAL: cap::Cap<Allocator> = cap::Cap::new(Allocator, usize::MAX);
 
 fn main() -> ExitCode {
     #[cfg(feature = "counted")]

@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use ipc_ringbuf::entry::{self, Code, Cqe, FLAG_IDEMPOTENT, Opcode, Outcome, Sqe};
+use ipc_ringbuf::code::{Code, Outcome};
+use ipc_ringbuf::entry::{self, Cqe, FLAG_IDEMPOTENT, Opcode, Sqe};
 use ipc_ringbuf::error::EndReason;
 use ipc_ringbuf::handshake::{self, Hello, Refusal, RouteInfo, Welcome};
 use ipc_ringbuf::layout::{self, Geometry, Layout, Line, Ring};

@@ -39,6 +39,8 @@ mod arena;
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub mod client;
+#[doc(hidden)]
+pub mod code;
 #[cfg(feature = "router")]
 pub mod decide;
 #[doc(hidden)]
@@ -80,7 +82,7 @@ pub use client::{
     CallError, Client, ClientBuilder, Completion, Loan, OwnedCompletion, Reattach, Request,
     RouteRef, SharedClient, SubmitError, Ticket, Timing, WaitStrategy,
 };
-pub use entry::{Code, Outcome};
+pub use code::{Code, Outcome};
 pub use error::{AttachError, EndReason};
 pub use headers::HeaderError;
 pub use layout::GeometryError;

@@ -28,7 +28,7 @@ mod values;
 
 pub use admission::{Admission, Admissions};
 pub use duty::Duty;
-pub use ipc_ringbuf::entry::{Code, Outcome};
+pub use ipc_ringbuf::code::{Code, Outcome};
 pub use ipc_ringbuf::headers;
 pub use link::{UpstreamEnd, WorkerEnd, link};
 pub use news::{News, Told};

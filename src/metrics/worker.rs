@@ -1,6 +1,6 @@
 //! What a worker counts.
 
-use ipc_ringbuf::entry::Code;
+use ipc_ringbuf::code::Code;
 use ipc_ringbuf::error::PeerMisbehaved;
 
 use super::{Counter, latency::Histogram};

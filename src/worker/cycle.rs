@@ -16,8 +16,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use ipc_ringbuf::code::Code;
 use ipc_ringbuf::doorbell;
-use ipc_ringbuf::entry::Code;
 use ipc_ringbuf::error::{EndReason, PeerMisbehaved};
 use ipc_ringbuf::sys::{Bell, BellPage};
 

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use ipc_ringbuf::entry::{Code, Sqe};
+use ipc_ringbuf::code::Code;
+use ipc_ringbuf::entry::Sqe;
 
 use super::session::Session;
 use crate::route::Route;

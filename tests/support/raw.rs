@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ipc_ringbuf::EndReason;
-use ipc_ringbuf::entry::{Code, Cqe, DESCRIPTOR_BYTES, Opcode, Sqe, Words};
+use ipc_ringbuf::code::Code;
+use ipc_ringbuf::entry::{Cqe, DESCRIPTOR_BYTES, Opcode, Sqe, Words};
 use ipc_ringbuf::handshake::{Answer, Hello, MAX_PACKET_BYTES};
 use ipc_ringbuf::layout::{Geometry, Layout, Ring};
 use ipc_ringbuf::primitive::Ordering;

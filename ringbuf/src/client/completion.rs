@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::request::Ticket;
-use crate::entry::{Code, Cqe, Outcome};
+use crate::code::{Code, Outcome};
+use crate::entry::Cqe;
 use crate::headers::{self, Headers};
 
 /// Where a request's time went.

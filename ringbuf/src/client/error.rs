@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::completion::OwnedCompletion;
 use super::request::Request;
-use crate::entry::Code;
+use crate::code::Code;
 use crate::headers::HeaderError;
 
 /// Why a request was not submitted. The request comes back.

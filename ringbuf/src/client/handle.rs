@@ -13,8 +13,9 @@ use super::reattach::{Patience, Reattach};
 use super::request::{Request, RouteRef, Ticket};
 use super::session::{Session, Sleeper};
 use super::waiting::{Budget, WaitStrategy};
+use crate::code::Code;
 use crate::doorbell;
-use crate::entry::{Code, Cqe, MAX_HEADER_BYTES, Opcode, Sqe};
+use crate::entry::{Cqe, MAX_HEADER_BYTES, Opcode, Sqe};
 use crate::error::{AttachError, EndReason};
 use crate::sys;
 

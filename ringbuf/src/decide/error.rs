@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_PAYLOAD_BYTES, MIN_TASK_PAYLOAD_BYTES};
-use crate::entry::Code;
+use crate::code::Code;
 use crate::headers::HeaderError;
 
 /// A field of a decide request.

@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use ipc_ringbuf::entry::{Code, Cqe, Sqe};
+use ipc_ringbuf::code::Code;
+use ipc_ringbuf::entry::{Cqe, Sqe};
 use ipc_ringbuf::error::PeerMisbehaved;
 use ipc_ringbuf::port::Submission;
 

@@ -1,6 +1,7 @@
 //! What a cycle gives back: answers, deadlines that have passed, and what clients are shown of it.
 
-use ipc_ringbuf::entry::{Code, Cqe};
+use ipc_ringbuf::code::Code;
+use ipc_ringbuf::entry::Cqe;
 
 use super::super::in_flight::Entry;
 use super::super::session::Dirtied;

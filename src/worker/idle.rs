@@ -2,9 +2,11 @@
 //!
 //! Parking costs the next request a wake-up (15 to 60 us on a virtual machine), yielding costs a
 //! system call and helps whoever shares the core, spinning takes the core from everybody. Which is
-//! right depends on how soon work comes back, so that is what is measured: each time waiting
-//! awake was rewarded the budget doubles, each time it was in vain the budget halves. A budget that
-//! has shrunk is tried again now and then, because its being right can only be learnt by trying.
+//! right depends on how soon work comes back, so that is what is learnt: waiting awake is trusted a
+//! little more each time that it was rewarded, and less each time that it was in vain. While there is
+//! trust, the wait is as long as the settings allow: one cut short costs its time and brings nothing.
+//! Without trust there is none; it is tried again now and then, because that it is worth its time can
+//! only be learnt by trying.
 
 use crate::settings::IdleSettings;
 
@@ -19,9 +21,11 @@ pub enum Action {
     Park,
 }
 
-/// Smallest budget that is still worth doubling.
-const LEAST: u32 = 1;
-/// After this many parks in a row the budget is tried anew.
+/// Most trust there can be: so often, by half, waiting may be in vain before there is none.
+const MOST_TRUST: u32 = 8;
+/// Trust that a wait in vain costs; one that was rewarded earns 1.
+const COST: u32 = 2;
+/// After this many parks in a row waiting is tried anew.
 const PROBE_EVERY: u32 = 64;
 
 /// The adaptive strategy of one worker.
@@ -30,8 +34,10 @@ pub struct Idle {
     settings: IdleSettings,
     /// Whether this worker has a core of its own, so that spinning robs nobody.
     own_core: bool,
-    /// How many empty looks in a row are allowed before parking.
-    budget: u32,
+    /// Empty looks in a row before parking, while there is trust.
+    most: u32,
+    /// Whether waiting awake is worth its time; 0: it is not.
+    trust: u32,
     /// Empty looks since the last work.
     empty: u32,
     /// Parks since the last time that waiting was rewarded.
@@ -48,15 +54,15 @@ pub enum Core {
 }
 
 impl Idle {
-    /// The strategy at start: the full budget.
+    /// The strategy at start: full of trust.
     #[must_use]
     pub fn new(settings: IdleSettings, core: Core) -> Self {
         let own_core = core == Core::Own;
-        let budget = Self::most(&settings, own_core);
         Self {
-            settings,
             own_core,
-            budget,
+            most: Self::most(&settings, own_core),
+            settings,
+            trust: MOST_TRUST,
             empty: 0,
             parks: 0,
         }
@@ -80,15 +86,14 @@ impl Idle {
         if self.empty != 0 {
             self.empty = 0;
             self.parks = 0;
-            let most = Self::most(&self.settings, self.own_core);
-            self.budget = self.budget.saturating_mul(2).clamp(LEAST, most.max(LEAST));
+            self.trust = (self.trust + 1).min(MOST_TRUST);
         }
     }
 
     /// Nothing was found: what to do.
     #[inline]
     pub fn empty(&mut self) -> Action {
-        if self.empty >= self.budget {
+        if self.trust == 0 || self.empty >= self.most {
             return Action::Park;
         }
         self.empty += 1;
@@ -103,10 +108,11 @@ impl Idle {
     pub fn parked(&mut self) {
         self.empty = 0;
         self.parks = self.parks.saturating_add(1);
-        self.budget /= 2;
-        if self.parks.is_multiple_of(PROBE_EVERY) {
-            self.budget = Self::most(&self.settings, self.own_core);
-        }
+        self.trust = if self.parks.is_multiple_of(PROBE_EVERY) {
+            COST
+        } else {
+            self.trust.saturating_sub(COST)
+        };
     }
 }
 
@@ -125,28 +131,28 @@ mod tests {
     }
 
     #[test]
-    fn waiting_in_vain_shrinks_the_budget_and_reward_restores_it() {
+    fn waiting_in_vain_costs_trust_and_reward_restores_it() {
         let settings = IdleSettings {
             spin: Duration::ZERO,
             yields: 16,
         };
         let mut idle = Idle::new(settings, Core::Shared);
-        assert_eq!(looks_before_parking(&mut idle), 16);
-        for expected in [8, 4, 2, 1, 0, 0] {
+        for _ in 0..MOST_TRUST / COST {
+            assert_eq!(looks_before_parking(&mut idle), 16);
             idle.parked();
+        }
+        let mut parks = MOST_TRUST / COST;
+        while looks_before_parking(&mut idle) == 0 {
+            idle.parked();
+            parks += 1;
+        }
+        assert_eq!(parks, PROBE_EVERY);
+        // A reward while it is tried: the next two may be in vain.
+        idle.worked();
+        for expected in [16, 16, 0] {
             assert_eq!(looks_before_parking(&mut idle), expected);
-        }
-        for _ in 0..PROBE_EVERY {
             idle.parked();
         }
-        let looks: u32 = (0..PROBE_EVERY)
-            .map(|_| {
-                idle.parked();
-                looks_before_parking(&mut idle)
-            })
-            .max()
-            .unwrap_or(0);
-        assert_eq!(looks, 16);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use ipc_gateway::bridge::{self, Admissions, Reply, Token, Upstream as _};
 use ipc_gateway::clock::{Clock, Nanos};
 use ipc_gateway::metrics::nats::NatsMetrics;
 use ipc_gateway::metrics::worker::WorkerMetrics;
-use ipc_gateway::nats::{Desk, Held};
+use ipc_gateway::nats::{Desk, Held, Message};
 use ipc_gateway::route::{ReplyContract, Route};
 use ipc_gateway::router_contract::{
     Decimal, Verdict, check_client_headers, classify, outgoing_headers,
@@ -489,14 +489,9 @@ fn bridges() {
         |(_, desk, messages, generation)| {
             *generation += 1;
             desk.flush();
-            let message = || async_nats::Message {
-                subject: "inbox".into(),
-                reply: None,
+            let message = || Message {
+                headers: Bytes::new(),
                 payload: Bytes::from_static(&[b'x'; 64]),
-                headers: None,
-                status: None,
-                description: None,
-                length: 64,
             };
             messages.extend((0..32).map(|_| message()));
         },

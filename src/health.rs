@@ -29,8 +29,6 @@ pub struct LineHealth {
     pub line: usize,
     /// How far it is.
     pub state: LineState,
-    /// Whether it is for routes in quarantine only.
-    pub is_quarantine: bool,
     /// The server that it is up to, or that is tried next; without secrets.
     pub server: String,
     /// The connection, if it is up.

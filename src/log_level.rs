@@ -51,7 +51,7 @@ impl LogLevel {
         parse(filter).map(drop)
     }
 
-    /// Makes `filter` (as in `RUST_LOG`, such as `info,async_nats=warn`) the one that holds, for
+    /// Makes `filter` (as in `RUST_LOG`, such as `info,ipc_gateway=debug`) the one that holds, for
     /// every thread, before this returns.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_text_is_checked_without_a_log() {
-        LogLevel::check("info,async_nats=warn").unwrap();
+        LogLevel::check("info,ipc_gateway=warn").unwrap();
         LogLevel::detached().set("trace").unwrap();
         LogLevel::check("info,a=b=c").unwrap_err();
     }

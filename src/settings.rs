@@ -370,7 +370,7 @@ pub struct LogSettings {
 impl Default for LogSettings {
     fn default() -> Self {
         Self {
-            filter: "info,async_nats=warn".to_owned(),
+            filter: "info".to_owned(),
             format: LogFormat::Text,
         }
     }

@@ -172,8 +172,6 @@ pub struct ConnectionStatus {
     /// `connected`; `leaving`: up, and another is being made to take its place; `connecting`;
     /// `waiting`, for the next attempt.
     pub state: String,
-    /// Whether it is for routes in quarantine only, whose replies have ended a connection.
-    pub quarantine: bool,
     /// The server that it is up to, or that is tried next.
     pub server: String,
     /// What that server calls itself; none without a connection.

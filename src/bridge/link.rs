@@ -151,12 +151,6 @@ impl UpstreamEnd {
         self.link.outbound.len()
     }
 
-    /// Most requests that the worker keeps in flight.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.link.inbound.capacity() / 2
-    }
-
     /// Whether the worker's end is gone: nobody waits for an answer any more.
     #[must_use]
     pub fn is_closed(&self) -> bool {

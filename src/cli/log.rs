@@ -4,11 +4,10 @@
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
 
-use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
@@ -22,7 +21,6 @@ use self::sites::Sites;
 use crate::log_level::LogLevel;
 use crate::metrics::Counter;
 use crate::metrics::log::LogMetrics;
-use crate::nats::witness;
 use crate::settings::{LogFormat, LogSettings};
 
 /// Lines that may wait to be written; more are dropped.
@@ -44,12 +42,6 @@ impl Write for Counted {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Whether lines from here hold no payloads and no header values, whatever the filter says: at its
-/// most talkative the client library of NATS writes out what it sends and receives.
-fn shows_no_contents(line: &Metadata<'_>) -> bool {
-    *line.level() != Level::TRACE || !line.target().starts_with("async_nats")
 }
 
 /// The log, once it has begun.
@@ -80,15 +72,12 @@ pub(super) fn start(settings: &LogSettings) -> io::Result<Log> {
     let filter = EnvFilter::try_new(&settings.filter).map_err(io::Error::other)?;
     let (filter, handle) = reload::Layer::new(filter);
     let suppressed = Arc::new(Counter::default());
-    let filter = filter
-        .and(filter_fn(shows_no_contents))
-        .and(Sites::new(Arc::clone(&suppressed)));
+    let filter = filter.and(Sites::new(Arc::clone(&suppressed)));
     let lines = fmt::layer()
         .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
         .log_internal_errors(false);
-    // The witness hears what the filter leaves out of the log.
-    let registry = tracing_subscriber::registry().with(witness());
+    let registry = tracing_subscriber::registry();
     let begun = match (settings.format, journal::reads_stderr()) {
         (LogFormat::Text, false) => registry.with(lines.with_filter(filter)).try_init(),
         (LogFormat::Json, false) => registry.with(lines.json().with_filter(filter)).try_init(),

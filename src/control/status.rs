@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipc_ringbuf::entry::{Code, Outcome};
+use ipc_ringbuf::code::{Code, Outcome};
 use tokio::time::timeout;
 
 use super::report::{Report, Seat, State};
@@ -197,7 +197,6 @@ fn connections(health: &NatsHealth, held: u64, now: Nanos) -> NatsStatus {
     let show = |line: LineHealth| ConnectionStatus {
         connection: line.line,
         state: line.state.name().to_owned(),
-        quarantine: line.is_quarantine,
         server: line.server,
         up_seconds: line.up.as_ref().map(|up| seconds(now.since(up.since))),
         round_trip_seconds: line.up.as_ref().map(|up| seconds(up.round_trip_ns)),

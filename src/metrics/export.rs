@@ -5,7 +5,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use ipc_ringbuf::entry::Code;
+use ipc_ringbuf::code::Code;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, prometheus_protobuf, text};
 use prometheus_client::registry::Registry;
@@ -360,13 +360,14 @@ fn encode_nats(nats: &NatsMetrics, routes: &[String], out: &mut Out<'_>) -> fmt:
         nats.tasks.get(),
     )?;
     out.counter("nats_connects", "Connections made", nats.connects.get())?;
-    let known = routes.iter().map(String::as_str).chain(["several", "none"]);
-    let known: Vec<&str> = known.collect();
+    let known: Vec<&str> = routes.iter().map(String::as_str).collect();
     let errors = nats.protocol_errors.with(&known);
     out.counters(
         "nats_protocol_errors",
-        "Connections that ended because a message could not be read, by the route that it came from",
-        errors.into_iter().map(|(route, count)| ([("route", route)], count)),
+        "Replies whose header block cannot be read, by route",
+        errors
+            .into_iter()
+            .map(|(route, count)| ([("route", route)], count)),
     )?;
     out.counter(
         "nats_connect_failures",
@@ -438,11 +439,6 @@ fn encode_nats(nats: &NatsMetrics, routes: &[String], out: &mut Out<'_>) -> fmt:
         "replies_too_large",
         "Replies larger than their route allows",
         nats.replies_too_large.get(),
-    )?;
-    out.counter(
-        "nats_inbox_overflows",
-        "Messages that the client library dropped because the inbox queue was full",
-        nats.inbox_overflows.get(),
     )?;
     out.counter(
         "answers_refused",

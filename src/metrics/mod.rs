@@ -65,12 +65,18 @@ impl fmt::Debug for Counter {
 pub struct Named(Mutex<BTreeMap<String, u64>>);
 
 impl Named {
-    /// Adds 1 to the count of `name`.
-    pub fn increment(&self, name: &str) {
+    /// Adds 1 to the count of `name`, and returns it.
+    pub fn increment(&self, name: &str) -> u64 {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match counts.get_mut(name) {
-            Some(count) => *count += 1,
-            None => drop(counts.insert(name.to_owned(), 1)),
+            Some(count) => {
+                *count += 1;
+                *count
+            }
+            None => {
+                counts.insert(name.to_owned(), 1);
+                1
+            }
         }
     }
 

@@ -26,14 +26,11 @@ pub struct NatsMetrics {
     pub reply_headers_dropped: Counter,
     /// Replies larger than their route allows.
     pub replies_too_large: Counter,
-    /// Messages that the client library dropped because the inbox queue was full.
-    pub inbox_overflows: Counter,
     /// Answers that the worker's queue had no room for. Always 0, or the books do not balance.
     pub answers_refused: Counter,
-    /// Connections that ended because a message could not be read, by the route that it came from:
-    /// a route's name, `several` or `none`.
+    /// Replies whose header block cannot be read, by route.
     pub protocol_errors: Named,
-    /// Tasks of the room's runtime, when it last went to sleep.
+    /// Tasks of the room's runtime, when it last went to sleep: one for each attempt to connect.
     pub tasks: Counter,
     /// Requests that no responder listened for.
     pub no_responders: Counter,

@@ -1,7 +1,5 @@
 //! What a server complains about (`-ERR`), and what follows from it.
 
-use async_nats::ServerError;
-
 use super::outstanding::Serial;
 use super::requester::Requester;
 use crate::clock::Nanos;
@@ -25,15 +23,8 @@ pub(super) enum Complaint<'a> {
 }
 
 impl<'a> Complaint<'a> {
-    pub(super) fn of(error: &'a ServerError) -> Self {
-        match error {
-            ServerError::AuthorizationViolation => Self::Authorization,
-            ServerError::SlowConsumer(_) => Self::Other,
-            ServerError::Other(text) => Self::parse(text),
-        }
-    }
-
-    fn parse(text: &'a str) -> Self {
+    /// From the text of an `-ERR`, without its quotes.
+    pub(super) fn of(text: &'a str) -> Self {
         // Permissions Violation for Publish to "subject"
         // Permissions Violation for Subscription to "subject" using queue "name"
         if let Some(rest) = text.strip_prefix("Permissions Violation") {
@@ -47,6 +38,7 @@ impl<'a> Complaint<'a> {
                 .unwrap_or(Self::Permission);
         }
         let about_the_user = [
+            "Authorization Violation",
             "User Authentication",
             "Account Authentication",
             "Authentication",
@@ -60,9 +52,9 @@ impl<'a> Complaint<'a> {
 
 impl Requester {
     /// Counts and reports a complaint, and completes what it is about.
-    pub(super) fn complaint(&mut self, serial: Serial, error: &ServerError, now: Nanos) {
+    pub(super) fn complaint(&mut self, serial: Serial, text: String, now: Nanos) {
         let metrics = &self.desk.metrics;
-        match Complaint::of(error) {
+        match Complaint::of(&text) {
             Complaint::Publish(subject) => {
                 metrics.errors_permission.increment();
                 self.desk.forbidden(serial, subject, now);
@@ -73,7 +65,7 @@ impl Requester {
                 let deaf = self.pool.connection(serial);
                 if let Some(connection) = deaf.filter(|it| it.listens_on(subject)) {
                     connection.has_ended = true;
-                    connection.complaint = Some(error.to_string());
+                    connection.complaint = Some(text.clone());
                 }
             }
             Complaint::Permission => metrics.errors_permission.increment(),
@@ -81,16 +73,16 @@ impl Requester {
                 metrics.errors_authorization.increment();
                 // The server closes it now.
                 if let Some(connection) = self.pool.connection(serial) {
-                    connection.complaint = Some(error.to_string());
+                    connection.complaint = Some(text.clone());
                 }
             }
             Complaint::Other => metrics.errors_other.increment(),
         }
         if self.log_again <= now {
             self.log_again = Nanos(now.0.saturating_add(LOG_NS));
-            tracing::warn!(%error, "the NATS server complains");
+            tracing::warn!(error = text, "the NATS server complains");
         }
-        self.health.set_last_error(error.to_string());
+        self.health.set_last_error(text);
     }
 }
 
@@ -117,16 +109,14 @@ mod tests {
                 "Permissions Violation for Publish with Reply of \"a\"",
                 Complaint::Permission,
             ),
+            ("Authorization Violation", Complaint::Authorization),
             ("User Authentication Expired", Complaint::Authorization),
             ("User Authentication Revoked", Complaint::Authorization),
             ("Account Authentication Expired", Complaint::Authorization),
             ("Authentication Timeout", Complaint::Authorization),
             ("Stale Connection", Complaint::Other),
         ] {
-            let error = ServerError::Other(text.to_owned());
-            assert_eq!(Complaint::of(&error), expected);
+            assert_eq!(Complaint::of(text), expected);
         }
-        let error = ServerError::AuthorizationViolation;
-        assert_eq!(Complaint::of(&error), Complaint::Authorization);
     }
 }

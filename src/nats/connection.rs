@@ -1,24 +1,24 @@
 //! One connection to NATS, from up to gone. It is never reconnected; another takes its place.
 //!
-//! Hand-over to the client library is the moment from which a request may have been sent.
+//! Hand-over to it is the moment from which a request may have been sent.
 
-use core::pin::Pin;
-use core::str::FromStr as _;
 use core::task::{Context, Poll};
+use core::time::Duration;
 use std::collections::VecDeque;
 
-use async_nats::client::PublishErrorKind;
-use async_nats::message::OutboundMessage;
-use async_nats::{Client, HeaderMap, HeaderName, HeaderValue, Message, Subject, Subscriber};
 use bytes::Bytes;
-use futures_util::{Sink, Stream};
 
 use super::inbox::{Address, Inbox};
 use super::outstanding::Serial;
 use super::slots::Slots;
+use super::wire::{Event, Message, Wire};
 use crate::bridge::Token;
 use crate::clock::Nanos;
 use crate::router_contract::Poll as StatusPoll;
+
+/// The subscription to the inbox, and that to the backpressure statuses.
+const INBOX: (&str, u64) = ("1", 1);
+const STATUSES: (&str, u64) = ("2", 2);
 
 /// Why a message was not handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +29,34 @@ pub(super) enum Refusal {
     Ended,
 }
 
+/// What a connection brings.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// A message to the inbox, and what it is about; `None` when its subject was not written here.
+    Inbox(Option<Address>, Message),
+    /// A backpressure status that was pushed.
+    Pushed(Message),
+    /// Something that the server says about the connection.
+    Word(Word),
+}
+
+/// What a server says about a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// It will end soon.
+    Lame,
+    /// It complains.
+    Complaint(String),
+}
+
 /// A connection that is up, or was until a moment ago.
 pub(super) struct Connection {
     serial: Serial,
-    client: Client,
+    wire: Wire,
     inbox: Inbox,
     slots: Slots,
-    messages: Subscriber,
-    statuses: Option<Subscriber>,
+    /// What came while the connection was made.
+    early: VecDeque<Arrival>,
     /// Publishes that no marker has confirmed, oldest first, each with the marker that will.
     unconfirmed: VecDeque<(u64, Token)>,
     /// Markers sent.
@@ -51,7 +71,7 @@ pub(super) struct Connection {
     pub(super) is_lame: bool,
     /// Whether it is known to be gone.
     pub(super) has_ended: bool,
-    /// Why it was given up, if the server has said so.
+    /// Why it was given up, if that is known.
     pub(super) complaint: Option<String>,
     /// Whether the server refuses its markers.
     pub(super) no_markers: bool,
@@ -60,6 +80,11 @@ pub(super) struct Connection {
     /// Probes sent, and when the newest was if it has not come back.
     probes: u64,
     probe_sent: Option<Nanos>,
+    /// When to ask again whether the server is there, and how long after that.
+    pub(super) ping_due: Nanos,
+    ping_interval: Duration,
+    /// The header block that is being written.
+    block: Vec<u8>,
 }
 
 /// The other end of a connection.
@@ -82,20 +107,24 @@ impl core::fmt::Debug for Connection {
 }
 
 impl Connection {
+    /// A connection of `wire` that asks for its inbox and for the statuses on `pushed`.
     pub(super) fn new(
         serial: Serial,
-        client: Client,
+        mut wire: Wire,
         inbox: Inbox,
-        messages: Subscriber,
-        statuses: Option<Subscriber>,
+        pushed: Option<&str>,
+        ping_interval: Duration,
     ) -> Self {
+        wire.subscribe(&inbox.wildcard(), INBOX.0);
+        if let Some(subject) = pushed {
+            wire.subscribe(subject, STATUSES.0);
+        }
         Self {
             serial,
-            client,
+            wire,
             inbox,
             slots: Slots::default(),
-            messages,
-            statuses,
+            early: VecDeque::new(),
             unconfirmed: VecDeque::new(),
             markers: 0,
             needs_marker: false,
@@ -108,6 +137,9 @@ impl Connection {
             far: FarEnd::default(),
             probes: 0,
             probe_sent: None,
+            ping_due: Nanos(0),
+            ping_interval,
+            block: Vec::new(),
         }
     }
 
@@ -116,61 +148,68 @@ impl Connection {
     }
 
     /// Largest body, in bytes, that the server takes: headers as they go on the wire and payload.
-    pub(super) fn max_payload(&self) -> usize {
-        self.client.max_payload()
+    pub(super) const fn max_payload(&self) -> usize {
+        self.wire.info().max_payload
     }
 
-    /// Whether the library takes a message now. If not, the task is woken when it does.
+    /// What the server calls itself.
+    pub(super) fn server_name(&self) -> &str {
+        &self.wire.info().server_name
+    }
+
+    /// Whether it takes a message now. If not, the task is woken when it does.
     pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
         if self.has_ended {
             return Poll::Ready(Err(Refusal::Ended));
         }
-        let ready = Pin::new(&mut self.client).poll_ready(cx);
-        ready.map(|ready| {
-            ready.map_err(|_| {
+        self.wire.poll_room(cx).map(|has_room| {
+            if has_room {
+                Ok(())
+            } else {
                 self.has_ended = true;
-                Refusal::Ended
-            })
+                Err(Refusal::Ended)
+            }
         })
     }
 
-    /// Hands over a request whose answer comes to the inbox. Only after
-    /// [`poll_room`](Self::poll_room) has said that there is room.
+    /// Hands over a request whose answer comes to the inbox; `headers` writes its header block. Only
+    /// after [`poll_room`](Self::poll_room) has said that there is room.
     pub(super) fn request(
         &mut self,
         token: Token,
-        subject: Subject,
-        headers: Option<HeaderMap>,
-        payload: Bytes,
+        subject: &str,
+        headers: impl FnOnce(&mut Vec<u8>),
+        payload: &Bytes,
     ) -> Result<(), Refusal> {
-        let reply = Some(self.inbox.reply(token));
-        self.hand_over(OutboundMessage {
-            subject,
-            reply,
-            payload,
-            headers,
-        })
+        self.block.clear();
+        headers(&mut self.block);
+        let reply = self.inbox.reply(token);
+        sent(
+            self.wire
+                .publish(subject.as_bytes(), reply, &self.block, payload),
+        )
     }
 
     /// The same for a request that is answered once at most, so that its subject is used again.
     pub(super) fn request_once(
         &mut self,
         token: Token,
-        subject: Subject,
-        headers: Option<HeaderMap>,
-        payload: Bytes,
+        subject: &str,
+        headers: impl FnOnce(&mut Vec<u8>),
+        payload: &Bytes,
         now: Nanos,
     ) -> Result<(), Refusal> {
         let Self { slots, inbox, .. } = self;
-        let Some((number, reply)) = slots.take(token, now, |number| inbox.slot(number)) else {
+        let Some((number, reply)) = slots.take(token, now, |number| inbox.slot(number).into())
+        else {
             return self.request(token, subject, headers, payload);
         };
-        let handed = self.hand_over(OutboundMessage {
-            subject,
-            reply: Some(reply),
-            payload,
-            headers,
-        });
+        self.block.clear();
+        headers(&mut self.block);
+        let handed = sent(
+            self.wire
+                .publish(subject.as_bytes(), reply, &self.block, payload),
+        );
         if handed.is_err() {
             // Nothing was sent, so nothing will be answered.
             self.slots.give_back(number);
@@ -187,32 +226,61 @@ impl Connection {
     pub(super) fn publish(
         &mut self,
         token: Token,
-        subject: Subject,
-        headers: Option<HeaderMap>,
-        payload: Bytes,
+        subject: &str,
+        headers: impl FnOnce(&mut Vec<u8>),
+        payload: &Bytes,
     ) -> Result<(), Refusal> {
-        self.hand_over(OutboundMessage {
-            subject,
-            reply: None,
-            payload,
-            headers,
-        })?;
+        self.block.clear();
+        headers(&mut self.block);
+        sent(
+            self.wire
+                .publish(subject.as_bytes(), b"", &self.block, payload),
+        )?;
         self.unconfirmed.push_back((self.markers + 1, token));
         self.needs_marker = true;
         Ok(())
     }
 
-    /// Ends a batch: sends a marker if something was published that needs one. Without room for
-    /// it the task is woken when there is, and the next call tries again.
-    pub(super) fn mark(&mut self, cx: &mut Context<'_>) {
-        if !self.needs_marker || !matches!(self.poll_room(cx), Poll::Ready(Ok(()))) {
-            return;
+    /// Ends a batch: asks whether the server is there if it is time to, sends a marker if something
+    /// was published that needs one, and writes what was handed over. What the socket does not take
+    /// waits, and the task is woken when it does.
+    pub(super) fn finish(&mut self, cx: &mut Context<'_>, now: Nanos) {
+        if self.ping_due <= now {
+            self.ping_due = now.after(self.ping_interval);
+            self.wire.ping();
         }
-        let subject = self.inbox.marker(self.markers + 1);
-        if self.hand_over(bare(subject)).is_ok() {
+        if self.needs_marker {
+            self.send_marker(self.markers + 1);
             self.markers += 1;
             self.needs_marker = false;
         }
+        self.wire.flush(cx);
+        self.has_ended |= self.wire.has_ended();
+    }
+
+    /// When there is something to do on it by itself.
+    pub(super) const fn due(&self) -> Nanos {
+        if self.has_ended {
+            Nanos(0)
+        } else {
+            self.ping_due
+        }
+    }
+
+    /// Sends the first marker, before anything is published.
+    pub(super) fn send_first_marker(&mut self) {
+        self.send_marker(0);
+    }
+
+    /// Whether this is the subject of the first marker.
+    pub(super) fn is_first_marker(&self, subject: &str) -> bool {
+        self.inbox.parse(subject.as_bytes()) == Some(Address::Marker(0))
+    }
+
+    fn send_marker(&mut self, number: u64) {
+        let marker = self.inbox.marker(number);
+        // Every server takes a message without a body.
+        self.wire.publish(marker, b"", b"", &Bytes::new());
     }
 
     /// Asks for the backpressure status; skipped when there is no room.
@@ -220,20 +288,20 @@ impl Connection {
         if !matches!(self.poll_room(cx), Poll::Ready(Ok(()))) {
             return;
         }
-        let mut headers = HeaderMap::new();
-        for (name, value) in poll.headers {
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        }
-        let poll = OutboundMessage {
-            subject: Subject::from(subject),
-            reply: Some(self.inbox.status()),
-            payload: poll.payload.into(),
-            headers: Some(headers),
-        };
-        // A poll that is refused is repeated at the next interval.
-        let _refused = self.hand_over(poll);
+        self.block.clear();
+        let headers = poll
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()));
+        super::publish::write_headers(headers, &mut self.block);
+        let payload = Bytes::from(poll.payload);
+        // A poll that is too large is repeated at the next interval, when the limit may be another.
+        self.wire.publish(
+            subject.as_bytes(),
+            self.inbox.status(),
+            &self.block,
+            &payload,
+        );
     }
 
     /// Sends a message to ourselves, to measure how long it takes; unless one is on its way, or
@@ -245,11 +313,10 @@ impl Connection {
         {
             return;
         }
-        let subject = self.inbox.probe(self.probes + 1);
-        if self.hand_over(bare(subject)).is_ok() {
-            self.probes += 1;
-            self.probe_sent = Some(now);
-        }
+        self.probes += 1;
+        self.probe_sent = Some(now);
+        let probe = self.inbox.probe(self.probes);
+        self.wire.publish(probe, b"", b"", &Bytes::new());
     }
 
     /// Takes the time of a probe that came back; `false` when it was never sent.
@@ -262,27 +329,68 @@ impl Connection {
         number <= self.probes
     }
 
-    /// The next message of the inbox; `None` when the connection has ended and all were taken.
-    pub(super) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        Pin::new(&mut self.messages).poll_next(cx)
+    /// What comes next; `None` when the connection has ended and all was taken.
+    pub(super) fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arrival>> {
+        if let Some(early) = self.early.pop_front() {
+            return Poll::Ready(Some(early));
+        }
+        loop {
+            let Poll::Ready(event) = self.wire.poll_event(cx) else {
+                return Poll::Pending;
+            };
+            let is_end = matches!(event, Event::Ended(_));
+            let arrival = self.arrival(event);
+            if is_end || arrival.is_some() {
+                return Poll::Ready(arrival);
+            }
+        }
     }
 
-    /// The next backpressure status that was pushed.
-    pub(super) fn poll_pushed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        match &mut self.statuses {
-            Some(statuses) => Pin::new(statuses).poll_next(cx),
-            None => Poll::Pending,
+    /// Writes, and waits for what comes next; `None` when the connection has ended.
+    pub(super) async fn next(&mut self) -> Option<Arrival> {
+        loop {
+            let event = self.wire.next().await;
+            let is_end = matches!(event, Event::Ended(_));
+            let arrival = self.arrival(event);
+            if is_end || arrival.is_some() {
+                return arrival;
+            }
+        }
+    }
+
+    /// Lets what has come be found by whoever polls next.
+    pub(super) fn put_back(&mut self, early: VecDeque<Arrival>) {
+        self.early = early;
+    }
+
+    /// What an event means; `None` if nothing to anybody else. Notes the end.
+    fn arrival(&mut self, event: Event) -> Option<Arrival> {
+        match event {
+            Event::Message(head) => {
+                let address = self.inbox.parse(self.wire.subject(&head));
+                let (sid, has_reply) = (head.sid, head.has_reply);
+                let message = self.wire.take(&head);
+                match sid {
+                    _ if sid == INBOX.1 => Some(Arrival::Inbox(address, message)),
+                    // With a reply subject it is somebody's poll, perhaps our own, not a status.
+                    _ if sid == STATUSES.1 && !has_reply => Some(Arrival::Pushed(message)),
+                    _ => None,
+                }
+            }
+            Event::Lame => Some(Arrival::Word(Word::Lame)),
+            Event::Complaint(text) => Some(Arrival::Word(Word::Complaint(text))),
+            Event::Info | Event::Pong => None,
+            Event::Ended(reason) => {
+                self.has_ended = true;
+                self.complaint = self.complaint.take().or(reason);
+                None
+            }
         }
     }
 
     /// Whether this is the inbox's subject.
     pub(super) fn listens_on(&self, subject: &str) -> bool {
         self.inbox.wildcard() == subject
-    }
-
-    /// What a message of the inbox is about.
-    pub(super) fn address(&self, message: &Message) -> Option<Address> {
-        self.inbox.parse(&message.subject)
     }
 
     /// Notes a marker that came back; `false` when it was never sent.
@@ -308,27 +416,8 @@ impl Connection {
     pub(super) fn has_unconfirmed(&self) -> bool {
         !self.unconfirmed.is_empty()
     }
-
-    fn hand_over(&mut self, message: OutboundMessage) -> Result<(), Refusal> {
-        Pin::new(&mut self.client)
-            .start_send(message)
-            .map_err(|error| {
-                if error.kind() == PublishErrorKind::MaxPayloadExceeded {
-                    Refusal::TooLarge
-                } else {
-                    self.has_ended = true;
-                    Refusal::Ended
-                }
-            })
-    }
 }
 
-/// A message to ourselves: its subject says it all.
-const fn bare(subject: Subject) -> OutboundMessage {
-    OutboundMessage {
-        subject,
-        reply: None,
-        payload: Bytes::new(),
-        headers: None,
-    }
+const fn sent(fits: bool) -> Result<(), Refusal> {
+    if fits { Ok(()) } else { Err(Refusal::TooLarge) }
 }

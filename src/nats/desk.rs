@@ -6,20 +6,16 @@
 
 use std::sync::Arc;
 
-use async_nats::Message;
-
 use super::classify;
 use super::held::Held;
 use super::outstanding::{Entered, Outstanding, Serial, Unmatched};
 use super::refused::{Refused, Worked};
 use super::resend::{Plan, Resend};
+use super::wire::Message;
 use crate::bridge::{Code, Reply, Times, Token, UpstreamEnd};
 use crate::clock::Nanos;
 use crate::metrics::nats::NatsMetrics;
 use crate::route::{Route, RouteKind};
-
-/// Nanoseconds after its deadline for which a request's reply may still come.
-const LATE_NS: u64 = 30_000_000_000;
 
 /// The workers' links, the requests outstanding, and what has been answered in this turn.
 #[derive(Debug)]
@@ -195,18 +191,6 @@ impl Desk {
             Unmatched::Late => self.metrics.unmatched_late.increment(),
             Unmatched::Duplicate => self.metrics.unmatched_duplicate.increment(),
         }
-    }
-
-    /// The routes of which a reply may be on its way on a connection.
-    pub(super) fn routes_on(&self, serial: Serial, now: Nanos) -> Vec<u16> {
-        let replies = |route: &u16| {
-            let route = self.routes.get(usize::from(*route));
-            route.is_some_and(|route| route.kind != RouteKind::Publish)
-        };
-        let since = Nanos(now.0.saturating_sub(LATE_NS));
-        let mut routes = self.outstanding.routes_on(serial, since);
-        routes.retain(replies);
-        routes
     }
 
     /// Completes a publish that the broker has.

@@ -70,16 +70,6 @@ impl Queue {
         self.waiting.push_front(held);
     }
 
-    /// Takes out what is of one route, in order.
-    pub(super) fn take_route(&mut self, route: u16) -> VecDeque<Held> {
-        let waiting = core::mem::take(&mut self.waiting);
-        let (taken, left) = waiting
-            .into_iter()
-            .partition(|held| held.request.route == route);
-        self.waiting = left;
-        taken
-    }
-
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {

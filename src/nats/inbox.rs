@@ -3,16 +3,11 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
-use async_nats::Subject;
-use bytes::{BufMut, Bytes, BytesMut};
-
 use super::digits::digits;
 use super::error::NatsError;
 use super::outstanding::Serial;
 use crate::bridge::Token;
 
-/// Bytes that subjects are cut from before another buffer is made.
-const BLOCK_BYTES: usize = 32 * 1024;
 /// Digits of a number, and of the check that follows it.
 const DIGITS: usize = 11;
 const CHECK_DIGITS: usize = 6;
@@ -64,7 +59,8 @@ pub(super) enum Address {
 #[derive(Debug)]
 pub(super) struct Inbox {
     prefix: Box<[u8]>,
-    block: BytesMut,
+    /// The subject written last.
+    subject: Vec<u8>,
     /// Random, of this inbox alone (`SipHash`).
     key: RandomState,
 }
@@ -73,7 +69,7 @@ impl Inbox {
     pub(super) fn new(prefix: &str, boot: &str, serial: Serial) -> Self {
         Self {
             prefix: format!("{prefix}.{boot}.{serial}.").into_bytes().into(),
-            block: BytesMut::new(),
+            subject: Vec::new(),
             key: RandomState::new(),
         }
     }
@@ -84,33 +80,33 @@ impl Inbox {
     }
 
     /// Where the answer to a request shall go.
-    pub(super) fn reply(&mut self, token: Token) -> Subject {
+    pub(super) fn reply(&mut self, token: Token) -> &[u8] {
         self.subject(REPLY, token.bits())
     }
 
     /// Where the answers to the requests of a slot shall go.
-    pub(super) fn slot(&mut self, number: u64) -> Subject {
+    pub(super) fn slot(&mut self, number: u64) -> &[u8] {
         self.subject(SLOT, number)
     }
 
     /// Where a marker goes.
-    pub(super) fn marker(&mut self, number: u64) -> Subject {
+    pub(super) fn marker(&mut self, number: u64) -> &[u8] {
         self.subject(MARKER, number)
     }
 
     /// Where the answer to a backpressure poll shall go.
-    pub(super) fn status(&mut self) -> Subject {
+    pub(super) fn status(&mut self) -> &[u8] {
         self.subject(STATUS, 0)
     }
 
     /// Where a message goes that measures how long it takes.
-    pub(super) fn probe(&mut self, number: u64) -> Subject {
+    pub(super) fn probe(&mut self, number: u64) -> &[u8] {
         self.subject(PROBE, number)
     }
 
     /// What a subject of this inbox names; `None` when it was not written here.
-    pub(super) fn parse(&self, subject: &str) -> Option<Address> {
-        let suffix = subject.as_bytes().strip_prefix(&*self.prefix)?;
+    pub(super) fn parse(&self, subject: &[u8]) -> Option<Address> {
+        let suffix = subject.strip_prefix(&*self.prefix)?;
         let (&kind, digits) = suffix.split_first()?;
         let (number, check) = digits.split_at_checked(DIGITS)?;
         let number = super::digits::number(number)?;
@@ -132,19 +128,14 @@ impl Inbox {
         digits(self.key.hash_one((kind, number)))
     }
 
-    fn subject(&mut self, kind: u8, number: u64) -> Subject {
-        let length = self.prefix.len() + 1 + DIGITS + CHECK_DIGITS;
-        if self.block.capacity() < length {
-            self.block.reserve(BLOCK_BYTES);
-        }
+    fn subject(&mut self, kind: u8, number: u64) -> &[u8] {
         let check = self.check(kind, number);
-        self.block.put_slice(&self.prefix);
-        self.block.put_u8(kind);
-        self.block.put_slice(&digits::<DIGITS>(number));
-        self.block.put_slice(&check);
-        let bytes: Bytes = self.block.split().freeze();
-        // Every byte is ASCII, so this cannot fail; the empty subject would be refused by publish.
-        Subject::from_utf8(bytes).unwrap_or(Subject::from_static(""))
+        self.subject.clear();
+        self.subject.extend_from_slice(&self.prefix);
+        self.subject.push(kind);
+        self.subject.extend_from_slice(&digits::<DIGITS>(number));
+        self.subject.extend_from_slice(&check);
+        &self.subject
     }
 }
 
@@ -157,16 +148,16 @@ mod tests {
         let mut inbox = Inbox::new("_INBOX", "boot", 3);
         for bits in [0, 1, 0xdead_beef_0123_4567, u64::MAX] {
             let token = Token::from_bits(bits);
-            let subject = inbox.reply(token);
+            let subject = inbox.reply(token).to_owned();
             assert_eq!(inbox.parse(&subject), Some(Address::Reply(token)));
-            let subject = inbox.slot(bits);
+            let subject = inbox.slot(bits).to_owned();
             assert_eq!(inbox.parse(&subject), Some(Address::Slot(bits)));
-            let subject = inbox.marker(bits);
+            let subject = inbox.marker(bits).to_owned();
             assert_eq!(inbox.parse(&subject), Some(Address::Marker(bits)));
-            let subject = inbox.probe(bits);
+            let subject = inbox.probe(bits).to_owned();
             assert_eq!(inbox.parse(&subject), Some(Address::Probe(bits)));
         }
-        let status = inbox.status();
+        let status = inbox.status().to_owned();
         assert_eq!(inbox.parse(&status), Some(Address::Status));
         assert_eq!(inbox.wildcard(), "_INBOX.boot.3.*");
     }
@@ -176,23 +167,22 @@ mod tests {
         let mut inbox = Inbox::new("_INBOX", "boot", 3);
         let good = inbox
             .reply(Token::from_bits(0x0123_4567_89ab_cdef))
-            .to_string();
+            .to_owned();
         assert!(inbox.parse(&good).is_some());
         for end in 0..good.len() {
             assert_eq!(inbox.parse(&good[..end]), None, "{end}");
         }
         for at in 0..good.len() {
             for byte in [b'0', b'1', b'a', b'f', b'm', b'b', b's', b'p', b'A', b'.'] {
-                let mut changed = good.clone().into_bytes();
+                let mut changed = good.clone();
                 changed[at] = byte;
-                let changed = String::from_utf8(changed).unwrap();
                 assert!(
                     changed == good || inbox.parse(&changed).is_none(),
-                    "{changed}"
+                    "{changed:?}"
                 );
             }
         }
-        assert_eq!(inbox.parse(&format!("{good}0")), None);
+        assert_eq!(inbox.parse(&[good.as_slice(), b"0"].concat()), None);
         assert_eq!(inbox.parse(&good.to_ascii_lowercase()), None);
         // Another inbox of the same name has another key.
         assert_eq!(Inbox::new("_INBOX", "boot", 3).parse(&good), None);

@@ -178,18 +178,6 @@ impl Outstanding {
         })
     }
 
-    /// The routes of the requests on a connection whose deadline is later than `since`, each once.
-    pub(super) fn routes_on(&self, serial: Serial, since: Nanos) -> Vec<u16> {
-        let is_it = |entry: &&Entry| {
-            entry.state == State::Waiting && entry.serial == serial && entry.deadline > since
-        };
-        let entries = self.workers.iter().flatten().filter(is_it);
-        let mut routes: Vec<u16> = entries.map(|entry| entry.route).collect();
-        routes.sort_unstable();
-        routes.dedup();
-        routes
-    }
-
     /// Whether a request waits whose deadline has not passed: on one connection, or on any.
     pub(super) fn has_live(&self, serial: Option<Serial>, now: Nanos) -> bool {
         self.workers.iter().flatten().any(|entry| {
@@ -309,8 +297,6 @@ mod tests {
         assert_eq!(table.on(9, |_| true), [TOKEN]);
         assert_eq!(table.on(8, |_| true), []);
         assert_eq!(table.on(9, |route| route == 0), []);
-        assert_eq!(table.routes_on(9, Nanos(99)), [3]);
-        assert!(table.routes_on(9, Nanos(100)).is_empty());
         assert!(table.has_live(Some(9), Nanos(99)));
         assert!(!table.has_live(None, Nanos(100)));
         table.rest(TOKEN);

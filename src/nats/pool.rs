@@ -1,6 +1,5 @@
 //! The lines to NATS: each has at most one connection, makes another when that is gone, and keeps
-//! what waits for one. A session always uses the same line, so its requests keep their order. After
-//! the shared lines come those for routes in quarantine, which have no connection without one.
+//! what waits for one. A session always uses the same line, so its requests keep their order.
 
 use std::sync::Arc;
 use std::task::Context;
@@ -9,11 +8,11 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::backoff::Backoff;
 use super::connection::Connection;
-use super::dial::{Cause, Dial, Failure, Notice, without_userinfo};
+use super::dial::{Dial, Dialed};
+use super::failure::{Cause, Failure, without_userinfo};
 use super::held::Queue;
 use super::inbox::Inbox;
 use super::outstanding::Serial;
-use super::quarantine::{self, Quarantine};
 use crate::clock::Nanos;
 use crate::health::{LineHealth, LineState, NatsHealth, Up};
 use crate::metrics::nats::NatsMetrics;
@@ -33,15 +32,13 @@ pub(super) struct Line {
     retry_at: Nanos,
     attempt: u32,
     url: usize,
-    /// A line for routes in quarantine that has none.
-    is_spare: bool,
     /// Whether settings have changed since the present attempt began.
     is_outdated: bool,
 }
 
 impl Line {
     fn wants_to_dial(&self) -> bool {
-        !self.is_dialing && !self.is_spare && self.connection.as_ref().is_none_or(|c| c.is_lame)
+        !self.is_dialing && self.connection.as_ref().is_none_or(|c| c.is_lame)
     }
 
     fn is_up(&self) -> bool {
@@ -62,16 +59,11 @@ impl Line {
 pub(super) struct Pool {
     settings: Arc<NatsSettings>,
     boot: String,
-    /// Most requests that can be in flight.
-    in_flight: usize,
     pub(super) lines: Vec<Line>,
-    /// Lines that all sessions share: the first ones.
-    shared: usize,
-    quarantine: Quarantine,
     pub(super) retiring: Vec<Connection>,
     next_serial: Serial,
     backoff: Backoff,
-    notices: UnboundedSender<Notice>,
+    dialed: UnboundedSender<Dialed>,
     health: Arc<NatsHealth>,
     metrics: Arc<NatsMetrics>,
 }
@@ -80,8 +72,7 @@ impl Pool {
     pub(super) fn new(
         settings: Arc<NatsSettings>,
         boot: String,
-        in_flight: usize,
-        notices: UnboundedSender<Notice>,
+        dialed: UnboundedSender<Dialed>,
         health: Arc<NatsHealth>,
         metrics: Arc<NatsMetrics>,
         seed: u64,
@@ -90,96 +81,37 @@ impl Pool {
         health.set_configured(u32::try_from(count).unwrap_or(u32::MAX));
         let line = |url| Line {
             url,
-            is_spare: url >= count,
             ..Line::default()
         };
         Self {
             boot,
-            in_flight,
-            lines: (0..count + quarantine::LINES).map(line).collect(),
-            shared: count,
-            quarantine: Quarantine::default(),
+            lines: (0..count).map(line).collect(),
             retiring: Vec::new(),
             next_serial: 0,
             backoff: Backoff::new(settings.reconnect, seed),
             settings,
-            notices,
+            dialed,
             health,
             metrics,
         }
     }
 
-    /// The line of a request: that of its session, unless its route is in quarantine.
-    pub(super) fn line_of(&self, route: u16, session: u32) -> usize {
-        match self.quarantine.line_of(route) {
-            Some(line) => self.shared + line,
-            None => usize::try_from(session).unwrap_or(0) % self.shared.max(1),
-        }
+    /// The line of a session's requests.
+    pub(super) fn line_of(&self, session: u32) -> usize {
+        usize::try_from(session).unwrap_or(0) % self.lines.len().max(1)
     }
 
-    /// The connection of a line, or that of the next shared line that has one.
+    /// The connection of a line, or that of the next line that has one.
     pub(super) fn choose(&mut self, line: usize) -> Option<&mut Connection> {
-        let up = if line < self.shared {
-            (line..self.shared)
-                .chain(0..line)
-                .find(|&index| self.lines.get(index).is_some_and(Line::is_up))?
-        } else {
-            line
-        };
-        let line = self.lines.get_mut(up).filter(|line| line.is_up())?;
-        line.connection.as_mut()
+        let up = (line..self.lines.len())
+            .chain(0..line)
+            .find(|&index| self.lines.get(index).is_some_and(Line::is_up))?;
+        self.lines.get_mut(up)?.connection.as_mut()
     }
 
-    /// Whether requests on a line have a connection to go to.
-    pub(super) fn is_up(&self, line: usize) -> bool {
-        let shared = self.lines.iter().take(self.shared);
-        if line < self.shared {
-            shared.into_iter().any(|line| line.connection.is_some())
-        } else {
-            self.lines
-                .get(line)
-                .is_some_and(|line| line.connection.is_some())
-        }
-    }
-
-    /// Gives a route a line of its own, and what waits of it. `false` when there is none left.
-    pub(super) fn isolate(&mut self, route: u16, now: Nanos) -> bool {
-        let Some(place) = self.quarantine.admit(route, now) else {
-            return false;
-        };
-        let shared = self.lines.iter_mut().take(self.shared);
-        let waiting: Vec<_> = shared
-            .flat_map(|line| line.queue.take_route(route))
-            .collect();
-        if let Some(line) = self.lines.get_mut(self.shared + place) {
-            line.is_spare = false;
-            waiting.into_iter().for_each(|held| line.queue.push(held));
-        }
-        true
-    }
-
-    /// Moves the routes back that have stayed well.
-    pub(super) fn release(&mut self, now: Nanos) {
-        if self.quarantine.due() > now {
-            return;
-        }
-        let Self {
-            quarantine,
-            lines,
-            shared,
-            ..
-        } = self;
-        let is_free = |line: usize| {
-            let line = lines.get(*shared + line);
-            line.is_none_or(|line| line.queue.is_empty() && !line.is_dialing)
-        };
-        for place in quarantine.release(now, is_free) {
-            if let Some(line) = lines.get_mut(*shared + place) {
-                self.retiring.extend(line.connection.take());
-                line.is_spare = true;
-                line.attempt = 0;
-            }
-        }
+    /// Whether there is a connection.
+    pub(super) fn is_up(&self) -> bool {
+        self.lines.iter().any(|line| line.connection.is_some())
     }
 
     /// Requests that wait in all lines.
@@ -200,9 +132,9 @@ impl Pool {
         self.connections().find(|c| c.serial() == serial)
     }
 
-    /// The number of a connection that is known to have ended.
-    pub(super) fn ended(&mut self) -> Option<Serial> {
-        self.connections().find(|c| c.has_ended).map(|c| c.serial())
+    /// A connection that is known to have ended.
+    pub(super) fn ended(&mut self) -> Option<&mut Connection> {
+        self.connections().find(|c| c.has_ended)
     }
 
     /// Largest body, in bytes, that every connection takes.
@@ -230,8 +162,7 @@ impl Pool {
                 line: index,
                 serial: self.next_serial,
                 inbox: Inbox::new(&self.settings.inbox_prefix, &self.boot, self.next_serial),
-                in_flight: self.in_flight,
-                notices: self.notices.clone(),
+                ended: self.dialed.clone(),
             };
             dial.start();
             started = true;
@@ -248,7 +179,16 @@ impl Pool {
             .map(|line| line.retry_at)
             .min()
             .unwrap_or(Nanos::NEVER)
-            .min(self.quarantine.due())
+    }
+
+    /// When a connection has something to do by itself.
+    pub(super) fn connections_due(&self) -> Nanos {
+        let lines = self
+            .lines
+            .iter()
+            .filter_map(|line| line.connection.as_ref());
+        let dues = lines.chain(&self.retiring).map(Connection::due);
+        dues.min().unwrap_or(Nanos::NEVER)
     }
 
     /// Takes the end of an attempt.
@@ -286,17 +226,17 @@ impl Pool {
         self.publish_state();
     }
 
-    /// Takes out the connection with this number, whose end is known, and plans another.
-    pub(super) fn end(&mut self, serial: Serial, now: Nanos) -> Option<Connection> {
+    /// Drops the connection with this number, whose end is known, and plans another.
+    pub(super) fn end(&mut self, serial: Serial, now: Nanos) {
         let is_it = |connection: &Connection| connection.serial() == serial;
-        if let Some(place) = self.retiring.iter().position(is_it) {
-            return Some(self.retiring.swap_remove(place));
-        }
-        let line = self
-            .lines
-            .iter_mut()
-            .find(|line| line.connection.as_ref().is_some_and(is_it))?;
-        let connection = line.connection.take()?;
+        self.retiring.retain(|connection| !is_it(connection));
+        let mut lines = self.lines.iter_mut();
+        let Some(line) = lines.find(|line| line.connection.as_ref().is_some_and(is_it)) else {
+            return;
+        };
+        let Some(connection) = line.connection.take() else {
+            return;
+        };
         if now.since(connection.since) >= PROVEN_NS {
             line.attempt = 0;
         }
@@ -309,7 +249,6 @@ impl Pool {
         tracing::warn!(reason, "lost a connection to NATS");
         self.health.set_last_error(reason.to_owned());
         self.publish_state();
-        Some(connection)
     }
 
     /// Notes that a connection's server will end: another connection is made at once.
@@ -341,8 +280,7 @@ impl Pool {
     }
 
     fn publish_state(&self) {
-        let shared = self.lines.iter().take(self.shared);
-        let up = shared.filter(|line| line.connection.is_some());
+        let up = self.lines.iter().filter(|line| line.connection.is_some());
         let up = u32::try_from(up.count()).unwrap_or(u32::MAX);
         self.health.set_connected(up);
         self.metrics.connected.set(up.into());
@@ -368,7 +306,6 @@ impl Pool {
             LineHealth {
                 line: number,
                 state: line.state(),
-                is_quarantine: number >= self.shared,
                 server: far.map_or(next, |far| far.server.as_str()).to_owned(),
                 up: line.connection.as_ref().map(|connection| Up {
                     server_name: connection.far.name.clone(),
@@ -378,7 +315,6 @@ impl Pool {
             }
         };
         let lines = self.lines.iter().enumerate();
-        let lines = lines.filter(|(_, line)| !line.is_spare || line.connection.is_some());
         self.health.set_lines(lines.map(show).collect());
     }
 }

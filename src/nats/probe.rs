@@ -2,16 +2,16 @@
 //! nothing published to the subject of a route.
 
 use core::time::Duration;
-use std::sync::Mutex;
 
-use async_nats::{Client, ConnectOptions, Event, RequestErrorKind};
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::sync::Notify;
 
 use super::complaint::Complaint;
-use super::dial::{Cause, Failure, refused, scrub, secured, without_userinfo};
 use super::error::NatsError;
+use super::failure::{Cause, Failure, scrub, without_userinfo};
+use super::inbox::{Address, Inbox, boot_bits, boot_name};
+use super::wire::{Event, Message, Wire};
+use crate::bridge::Token;
 use crate::clock::{Clock as _, System};
 use crate::settings::NatsSettings;
 
@@ -141,7 +141,7 @@ pub fn probe(settings: &NatsSettings, subjects: &[&str]) -> Result<Vec<Probe>, N
             // Name resolution has no limit of its own.
             let limit = settings.connect_timeout.saturating_mul(2);
             let seen = match tokio::time::timeout(limit, Line::connect(settings, url)).await {
-                Ok(Ok(line)) => Ok(line.look(subjects).await),
+                Ok(Ok(mut line)) => Ok(line.look(subjects).await),
                 Ok(Err(Failure { text, cause })) => Err(Unreached {
                     text: scrub(text, &settings.auth),
                     is_refused: cause == Cause::Authorization,
@@ -158,94 +158,44 @@ pub fn probe(settings: &NatsSettings, subjects: &[&str]) -> Result<Vec<Probe>, N
     }))
 }
 
-/// Subjects that the server refused, and whom that is told.
-#[derive(Debug, Default)]
-struct Refusals {
-    subjects: Mutex<Vec<String>>,
-    told: Notify,
-}
-
-impl Refusals {
-    fn note(&self, event: &Event) {
-        let Event::ServerError(error) = event else {
-            return;
-        };
-        let subject = match Complaint::of(error) {
-            Complaint::Publish(subject) | Complaint::Subscription(subject) => subject.to_owned(),
-            _ => return,
-        };
-        if let Ok(mut subjects) = self.subjects.lock() {
-            subjects.push(subject);
-        }
-        self.told.notify_waiters();
-    }
-
-    /// The first refused subject of which this is true, if there is one.
-    fn find(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
-        let subjects = self.subjects.lock().ok()?;
-        subjects.iter().find(|subject| is_it(subject)).cloned()
-    }
-
-    /// Returns when a subject of which this is true is refused.
-    async fn come(&self, is_it: impl Fn(&str) -> bool) -> String {
-        loop {
-            let told = self.told.notified();
-            tokio::pin!(told);
-            // What comes between the look and the wait is heard as well.
-            told.as_mut().enable();
-            if let Some(subject) = self.find(&is_it) {
-                return subject;
-            }
-            told.await;
-        }
-    }
-}
-
 /// Why a question has no answer.
 enum Unanswered {
     Nobody,
     Because(String),
 }
 
+/// A connection that asks.
 struct Line {
-    client: Client,
-    refusals: std::sync::Arc<Refusals>,
-    prefix: String,
+    wire: Wire,
+    inbox: Inbox,
+    /// Questions asked.
+    asked: u64,
+    /// Subjects that the server refused.
+    refused: Vec<String>,
     limit: Duration,
 }
 
 impl Line {
     async fn connect(settings: &NatsSettings, url: &str) -> Result<Self, Failure> {
-        let refusals = std::sync::Arc::new(Refusals::default());
-        let heard = std::sync::Arc::clone(&refusals);
-        let options = ConnectOptions::new()
-            .name(&settings.name)
-            .connection_timeout(settings.connect_timeout)
-            .custom_inbox_prefix(settings.inbox_prefix.clone())
-            .ignore_discovered_servers()
-            .max_reconnects(1)
-            .event_callback(move |event| {
-                heard.note(&event);
-                core::future::ready(())
-            });
-        let options = secured(options, settings).await?;
-        let client = options.connect(url).await;
-        let client = client.map_err(|error| refused(&error, &settings.auth))?;
+        let boot = boot_name(boot_bits()?);
+        let inbox = Inbox::new(&settings.inbox_prefix, &boot, 0);
+        let mut wire = Wire::connect(settings, url).await?;
+        wire.subscribe(&inbox.wildcard(), "1");
         Ok(Self {
-            client,
-            refusals,
-            prefix: settings.inbox_prefix.clone(),
+            wire,
+            inbox,
+            asked: 0,
+            refused: Vec::new(),
             limit: settings.connect_timeout,
         })
     }
 
-    async fn look(&self, subjects: &[&str]) -> Seen {
+    async fn look(&mut self, subjects: &[&str]) -> Seen {
         // The first question brings the subscription to the inbox with it.
         let sent = System.now();
         let permissions = self.permissions().await;
         let round_trip_ns = System.now().since(sent);
-        let info = self.client.server_info();
-        let inbox = match self.refusals.find(|subject| self.is_inbox(subject)) {
+        let inbox = match self.refused.iter().find(|subject| self.is_inbox(subject)) {
             Some(subject) => Err(format!("this user may not subscribe to {subject}")),
             None => Ok(()),
         };
@@ -253,6 +203,7 @@ impl Line {
             Ok(()) => self.streams(subjects).await,
             Err(reason) => Err(reason.clone()),
         };
+        let info = self.wire.info();
         Seen {
             // It is printed.
             version: info.version.escape_debug().to_string(),
@@ -265,10 +216,10 @@ impl Line {
     }
 
     fn is_inbox(&self, subject: &str) -> bool {
-        subject.starts_with(&self.prefix)
+        self.inbox.wildcard() == subject
     }
 
-    async fn permissions(&self) -> Result<Permissions, String> {
+    async fn permissions(&mut self) -> Result<Permissions, String> {
         match self.ask(USER_INFO, Bytes::new()).await {
             Ok(answer) => Ok(Permissions::of(&answer)),
             Err(Unanswered::Nobody) => Err("the server does not tell, as before 2.10".to_owned()),
@@ -276,7 +227,7 @@ impl Line {
         }
     }
 
-    async fn streams(&self, subjects: &[&str]) -> Result<Option<Vec<Vec<String>>>, String> {
+    async fn streams(&mut self, subjects: &[&str]) -> Result<Option<Vec<Vec<String>>>, String> {
         let mut all = Vec::new();
         for subject in subjects {
             let question = serde_json::json!({ "subject": subject }).to_string();
@@ -302,28 +253,53 @@ impl Line {
     }
 
     /// Asks the server itself.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a question for each route at most, on a connection that ends with them"
-    )]
-    async fn ask(&self, subject: &'static str, body: Bytes) -> Result<Value, Unanswered> {
-        let because = |text: String| Unanswered::Because(text);
-        let is_it = |refused: &str| refused == subject || self.is_inbox(refused);
-        let request = self.client.request(subject, body);
-        let answer = tokio::select! {
-            answer = tokio::time::timeout(self.limit, request) => answer,
-            refused = self.refusals.come(is_it) => {
-                return Err(because(format!("the server does not let this user use {refused}")));
-            }
-        };
-        match answer {
+    async fn ask(&mut self, subject: &str, body: Bytes) -> Result<Value, Unanswered> {
+        let because = |text: String| Err(Unanswered::Because(text));
+        self.asked += 1;
+        let question = Token::from_bits(self.asked);
+        let reply = self.inbox.reply(question);
+        if !self.wire.publish(subject.as_bytes(), reply, b"", &body) {
+            return because(format!(
+                "the question to {subject} is larger than the server takes"
+            ));
+        }
+        let limit = self.limit;
+        match tokio::time::timeout(limit, self.answer(subject, question)).await {
+            Ok(Ok(message)) if message.is_no_responders() => Err(Unanswered::Nobody),
             Ok(Ok(message)) => serde_json::from_slice(&message.payload)
-                .map_err(|_| because(format!("the answer of {subject} is not JSON"))),
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-                Err(Unanswered::Nobody)
+                .or_else(|_| because(format!("the answer of {subject} is not JSON"))),
+            Ok(Err(reason)) => because(reason),
+            Err(_) => because(format!("{subject}: no answer in {limit:?}")),
+        }
+    }
+
+    /// Waits for the answer to a question; why there is none, if the server says so.
+    async fn answer(&mut self, subject: &str, question: Token) -> Result<Message, String> {
+        loop {
+            match self.wire.next().await {
+                Event::Message(head) => {
+                    let address = self.inbox.parse(self.wire.subject(&head));
+                    let message = self.wire.take(&head);
+                    if address == Some(Address::Reply(question)) {
+                        return Ok(message);
+                    }
+                }
+                Event::Complaint(text) => {
+                    let (Complaint::Publish(refused) | Complaint::Subscription(refused)) =
+                        Complaint::of(&text)
+                    else {
+                        continue;
+                    };
+                    self.refused.push(refused.to_owned());
+                    if refused == subject || self.is_inbox(refused) {
+                        return Err(format!("the server does not let this user use {refused}"));
+                    }
+                }
+                Event::Ended(reason) => {
+                    return Err(reason.unwrap_or_else(|| "the connection was lost".to_owned()));
+                }
+                Event::Info | Event::Lame | Event::Pong => {}
             }
-            Ok(Err(error)) => Err(because(format!("{subject}: {error}"))),
-            Err(_) => Err(because(format!("{subject}: no answer in {:?}", self.limit))),
         }
     }
 }

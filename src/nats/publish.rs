@@ -1,24 +1,19 @@
 //! From a request to what goes on the wire.
 
-use core::str::FromStr;
 use std::task::{Context, Poll};
-
-use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
 
 use super::connection::{Connection, Refusal};
 use super::held::Held;
 use crate::clock::Nanos;
 use crate::route::{Route, RouteKind};
-use crate::router_contract::{
-    DEADLINE, Decimal, TENANT_ID, TRACE_ID, TRACEPARENT, VERSION, outgoing_headers,
-};
+use crate::router_contract::{Decimal, outgoing_headers};
 
 /// How an attempt to hand a request over ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Handover {
-    /// The library has it: it may have been sent.
+    /// The connection has it: it may have been sent.
     Done,
-    /// The library has no room now, or the connection has ended: it was not sent.
+    /// The connection has no room now, or has ended: it was not sent.
     Blocked,
     /// It is larger than the server takes: it was not sent.
     TooLarge,
@@ -28,7 +23,6 @@ pub(super) enum Handover {
 pub(super) fn hand_over(
     held: &Held,
     route: &Route,
-    subject: &Subject,
     connection: &mut Connection,
     cx: &mut Context<'_>,
     now: Nanos,
@@ -37,15 +31,15 @@ pub(super) fn hand_over(
         return Handover::Blocked;
     }
     let request = &held.request;
-    let (token, subject) = (request.token, subject.clone());
-    let headers = headers(held, route, now);
+    let (token, subject, payload) = (request.token, route.subject.as_str(), request.payload());
+    let headers = |block: &mut Vec<u8>| headers(held, route, now, block);
     let sent = match route.kind {
-        RouteKind::Publish => connection.publish(token, subject, headers, request.payload()),
+        RouteKind::Publish => connection.publish(token, subject, headers, &payload),
         RouteKind::Request if route.answers_once => {
-            connection.request_once(token, subject, headers, request.payload(), now)
+            connection.request_once(token, subject, headers, &payload, now)
         }
         RouteKind::Request | RouteKind::Stream => {
-            connection.request(token, subject, headers, request.payload())
+            connection.request(token, subject, headers, &payload)
         }
     };
     match sent {
@@ -55,31 +49,62 @@ pub(super) fn hand_over(
     }
 }
 
-/// The headers of a request; `None` when it has none, so that none are encoded.
-fn headers(held: &Held, route: &Route, now: Nanos) -> Option<HeaderMap> {
+/// Writes the header block of a request; nothing when it has no headers.
+fn headers(held: &Held, route: &Route, now: Nanos, block: &mut Vec<u8>) {
     let request = &held.request;
     let left = request.deadline.until(now).as_millis();
     let left = Decimal::new(u64::try_from(left).unwrap_or(u64::MAX));
     let tenant = request.tenant.as_deref();
-    let mut map: Option<HeaderMap> = None;
-    for (name, value) in outgoing_headers(request.headers(), tenant, route.contract, &left) {
-        // The infallible conversions of async-nats panic. What the worker has checked is valid
-        // here too; a header that is not is left out.
-        if let (Some(name), Ok(value)) = (header_name(name), HeaderValue::from_str(value)) {
-            map.get_or_insert_default().append(name, value);
-        }
-    }
-    map
+    let headers = outgoing_headers(request.headers(), tenant, route.contract, &left);
+    write_headers(headers, block);
 }
 
-/// The name as the library wants it; the usual ones without an allocation.
-fn header_name(name: &str) -> Option<HeaderName> {
-    Some(match name {
-        VERSION => HeaderName::from_static(VERSION),
-        DEADLINE => HeaderName::from_static(DEADLINE),
-        TENANT_ID => HeaderName::from_static(TENANT_ID),
-        TRACE_ID => HeaderName::from_static(TRACE_ID),
-        TRACEPARENT => HeaderName::from_static(TRACEPARENT),
-        _ => HeaderName::from_str(name).ok()?,
-    })
+/// Writes a header block as it goes on the wire. The worker has checked names and values: there is
+/// no colon, no blank and no control character in a name, and no control character in a value. One
+/// that had would begin another header, so it is left out here too.
+pub(super) fn write_headers<'a>(
+    headers: impl Iterator<Item = (&'a str, &'a str)>,
+    block: &mut Vec<u8>,
+) {
+    let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    for (name, value) in headers {
+        if name.bytes().any(|byte| byte == b':' || byte <= b' ')
+            || value.as_bytes().iter().any(is_line_end)
+        {
+            continue;
+        }
+        if block.is_empty() {
+            block.extend_from_slice(b"NATS/1.0\r\n");
+        }
+        block.extend_from_slice(name.as_bytes());
+        block.extend_from_slice(b": ");
+        block.extend_from_slice(value.as_bytes());
+        block.extend_from_slice(b"\r\n");
+    }
+    if !block.is_empty() {
+        block.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_header_begins_another() {
+        let write = |headers: &[(&'static str, &'static str)]| {
+            let mut block = Vec::new();
+            write_headers(headers.iter().copied(), &mut block);
+            String::from_utf8(block).unwrap()
+        };
+        assert_eq!(write(&[]), "");
+        assert_eq!(
+            write(&[("a", "b: c"), ("d", "")]),
+            "NATS/1.0\r\na: b: c\r\nd: \r\n\r\n"
+        );
+        assert_eq!(
+            write(&[("a", "b\r\nc: d"), ("a:b", "c"), ("a\nb", "c")]),
+            ""
+        );
+    }
 }

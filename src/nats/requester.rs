@@ -6,19 +6,17 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use async_nats::Subject;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::backpressure::Backpressure;
-use super::connection::Connection;
+use super::connection::{Arrival, Connection, Word};
 use super::desk::Desk;
-use super::dial::Notice;
+use super::dial::Dialed;
 use super::held::Held;
 use super::inbox::Address;
 use super::outstanding::{Serial, Unmatched};
 use super::pool::Pool;
 use super::publish::{self, Handover};
-use super::witness;
 use crate::bridge::{Code, News, UpstreamEnd};
 use crate::clock::Nanos;
 use crate::health::NatsHealth;
@@ -27,6 +25,8 @@ use crate::settings::NatsSettings;
 
 /// Most requests taken from one link, and most messages from one connection, in a turn.
 const BATCH: usize = 256;
+/// Most messages taken from a connection that has ended.
+const LAST: usize = 64 * 1024;
 /// Most requests that wait here for a connection; beyond, they stay in the links, which fill up
 /// and push back.
 pub const MAX_HELD: usize = 8192;
@@ -37,8 +37,6 @@ const RETIRE_NS: u64 = 100_000_000;
 pub(super) struct Requester {
     pub(super) settings: Arc<NatsSettings>,
     pub(super) routes: Arc<[Route]>,
-    /// The subject of each route, ready to be cloned without copying.
-    pub(super) subjects: Vec<Subject>,
     pub(super) desk: Desk,
     pub(super) pool: Pool,
     pub(super) backpressure: Backpressure,
@@ -50,7 +48,9 @@ pub(super) struct Requester {
     pub(super) looks: u64,
     /// First half of the trace ids of the requests that the room makes by itself.
     pub(super) trace_seed: u64,
-    pub(super) notices: UnboundedReceiver<Notice>,
+    pub(super) dialed: UnboundedReceiver<Dialed>,
+    /// What servers have said about their connections and was not heeded yet.
+    pub(super) words: Vec<(Serial, Word)>,
     /// When a request that waits may have to be given up.
     pub(super) held_due: Nanos,
     /// When to look at the connections that retire.
@@ -62,7 +62,7 @@ pub(super) struct Requester {
 impl Requester {
     /// The first half of a turn: takes what has come from NATS. Returns how much that was.
     pub(super) fn receive(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {
-        let mut done = self.take_notices(cx, now);
+        let mut done = self.take_dialed(cx, now);
         done += self.take_messages(cx, now);
         self.end_connections(cx, now);
         done
@@ -86,10 +86,10 @@ impl Requester {
         for link in 0..self.desk.links().len() {
             done += self.take_requests(link, cx, now);
         }
-        for connection in self.pool.connections() {
-            connection.mark(cx);
-        }
         self.tick(cx, now);
+        for connection in self.pool.connections() {
+            connection.finish(cx, now);
+        }
         self.desk.flush();
         done
     }
@@ -119,34 +119,24 @@ impl Requester {
     pub(super) fn due(&self) -> Nanos {
         self.pool
             .due()
+            .min(self.pool.connections_due())
             .min(self.held_due)
             .min(self.retire_due)
             .min(self.backpressure.due())
             .min(self.desk.due())
     }
 
-    fn take_notices(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {
+    fn take_dialed(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {
         let mut done = 0;
-        while let Poll::Ready(Some(notice)) = self.notices.poll_recv(cx) {
+        while let Poll::Ready(Some(Dialed { line, result })) = self.dialed.poll_recv(cx) {
             done += 1;
-            match notice {
-                Notice::Disconnected(serial) => self.mark_ended(serial),
-                Notice::LameDuck(serial) => {
-                    self.desk.metrics.lame_ducks.increment();
-                    self.pool.lame(serial);
-                }
-                Notice::Overflow => self.desk.metrics.inbox_overflows.increment(),
-                Notice::ServerError(serial, error) => self.complaint(serial, &error, now),
-                Notice::Dialed { line, result } => {
-                    if let Ok(connection) = &result {
-                        self.desk.refused.forget();
-                        self.look_at_markers(connection);
-                    }
-                    self.pool.dialed(line, result, now);
-                    self.publish_limits();
-                    self.retire_due = now;
-                }
+            if let Ok(connection) = &result {
+                self.desk.refused.forget();
+                self.look_at_markers(connection);
             }
+            self.pool.dialed(line, result, now);
+            self.publish_limits();
+            self.retire_due = now;
         }
         done
     }
@@ -167,17 +157,12 @@ impl Requester {
         }
     }
 
-    fn mark_ended(&mut self, serial: Serial) {
-        if let Some(connection) = self.pool.connection(serial) {
-            connection.has_ended = true;
-        }
-    }
-
     fn take_messages(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {
         let Self {
             pool,
             desk,
             backpressure,
+            words,
             ..
         } = self;
         let mut done = 0;
@@ -188,70 +173,50 @@ impl Requester {
                 done += 1;
                 desk.confirmed(token, now);
             }
-            done += drain(connection, desk, backpressure, cx, now, BATCH);
-            while let Poll::Ready(Some(message)) = connection.poll_pushed(cx) {
-                done += 1;
-                // With a reply subject it is somebody's poll, perhaps our own, not a status.
-                if message.reply.is_none() {
-                    backpressure.status(&message.payload, now, &desk.metrics);
+            done += drain(connection, desk, backpressure, words, cx, now, BATCH);
+        }
+        self.heed(now);
+        done
+    }
+
+    /// Does what follows from the words that servers have said.
+    fn heed(&mut self, now: Nanos) {
+        if self.words.is_empty() {
+            return;
+        }
+        for (serial, word) in core::mem::take(&mut self.words) {
+            match word {
+                Word::Lame => {
+                    self.desk.metrics.lame_ducks.increment();
+                    self.pool.lame(serial);
                 }
+                Word::Complaint(text) => self.complaint(serial, text, now),
             }
         }
-        done
     }
 
     /// Gives up the connections that have ended and everything that was on them.
     fn end_connections(&mut self, cx: &mut Context<'_>, now: Nanos) {
-        while let Some(serial) = self.pool.ended() {
-            let Some(mut connection) = self.pool.end(serial, now) else {
-                return;
-            };
+        while let Some(connection) = self.pool.ended() {
+            let serial = connection.serial();
             // Answers that came before the end count.
             drain(
-                &mut connection,
+                connection,
                 &mut self.desk,
                 &mut self.backpressure,
+                &mut self.words,
                 cx,
                 now,
-                usize::MAX,
+                LAST,
             );
             while let Some(token) = connection.take_confirmed() {
                 self.desk.confirmed(token, now);
             }
-            if let Some(error) = witness::take() {
-                self.poisoned(serial, &error, now);
-            }
+            self.heed(now);
+            self.pool.end(serial, now);
             self.desk.lost(serial, now);
             self.publish_limits();
             self.held_due = now;
-        }
-    }
-
-    /// A message that cannot be read has ended a connection: the routes that it may be from are
-    /// named, and kept from the others.
-    #[cold]
-    fn poisoned(&mut self, serial: Serial, error: &str, now: Nanos) {
-        let suspects = self.desk.routes_on(serial, now);
-        let routes = &self.routes;
-        let names: Vec<&str> = suspects
-            .iter()
-            .filter_map(|&place| routes.get(usize::from(place)))
-            .map(|route| route.name.as_str())
-            .collect();
-        let culprit = match names.as_slice() {
-            [] => "none",
-            [name] => name,
-            _ => "several",
-        };
-        self.desk.metrics.protocol_errors.increment(culprit);
-        tracing::warn!(
-            error,
-            routes = names.join(" "),
-            "a message that cannot be read has ended a connection to NATS: the responder of this \
-             route, or of one of these routes, sends malformed headers"
-        );
-        for route in suspects {
-            self.pool.isolate(route, now);
         }
     }
 
@@ -288,7 +253,7 @@ impl Requester {
     }
 
     fn send_or_hold(&mut self, mut held: Held, cx: &mut Context<'_>, now: Nanos) {
-        let line = self.pool.line_of(held.request.route, held.request.session);
+        let line = self.pool.line_of(held.request.session);
         let must_wait = self
             .pool
             .lines
@@ -316,8 +281,7 @@ impl Requester {
         now: Nanos,
     ) -> Result<(), Held> {
         let place = usize::from(held.request.route);
-        let (Some(route), Some(subject)) = (self.routes.get(place), self.subjects.get(place))
-        else {
+        let Some(route) = self.routes.get(place) else {
             self.desk.reject(&held, Code::BadRoute);
             return Ok(());
         };
@@ -332,7 +296,7 @@ impl Requester {
         let Some(connection) = self.pool.choose(line) else {
             return Err(held);
         };
-        match publish::hand_over(&held, route, subject, connection, cx, now) {
+        match publish::hand_over(&held, route, connection, cx, now) {
             Handover::Blocked => Err(held),
             Handover::TooLarge => {
                 self.desk.reject(&held, Code::TooLarge);
@@ -351,7 +315,6 @@ impl Requester {
     fn tick(&mut self, cx: &mut Context<'_>, now: Nanos) {
         if self.pool.due() <= now {
             self.pool.dial(now);
-            self.pool.release(now);
         }
         if self.held_due <= now {
             self.expire_held(now);
@@ -377,11 +340,8 @@ impl Requester {
 
     fn expire_held(&mut self, now: Nanos) {
         self.held_due = Nanos::NEVER;
-        for index in 0..self.pool.lines.len() {
-            let fail_fast = (!self.pool.is_up(index)).then_some(self.settings.fail_fast);
-            let Some(line) = self.pool.lines.get_mut(index) else {
-                break;
-            };
+        let fail_fast = (!self.pool.is_up()).then_some(self.settings.fail_fast);
+        for line in &mut self.pool.lines {
             let due = line.queue.expire(now, fail_fast, |held, code| {
                 self.desk.reject(&held, code);
             });
@@ -410,27 +370,35 @@ impl Requester {
     }
 }
 
-/// Takes up to `limit` messages from a connection's inbox; returns how many there were.
+/// Takes up to `limit` messages from a connection, and what its server says; returns how much that
+/// was.
 fn drain(
     connection: &mut Connection,
     desk: &mut Desk,
     backpressure: &mut Backpressure,
+    words: &mut Vec<(Serial, Word)>,
     cx: &mut Context<'_>,
     now: Nanos,
     limit: usize,
 ) -> usize {
     let mut done = 0;
     while done < limit {
-        let message = match connection.poll_message(cx) {
-            Poll::Ready(Some(message)) => message,
-            Poll::Ready(None) => {
-                connection.has_ended = true;
-                break;
-            }
-            Poll::Pending => break,
+        let Poll::Ready(Some(arrival)) = connection.poll_arrival(cx) else {
+            break;
         };
         done += 1;
-        match connection.address(&message) {
+        let (address, message) = match arrival {
+            Arrival::Inbox(address, message) => (address, message),
+            Arrival::Pushed(message) => {
+                backpressure.status(&message.payload, now, &desk.metrics);
+                continue;
+            }
+            Arrival::Word(word) => {
+                words.push((connection.serial(), word));
+                continue;
+            }
+        };
+        match address {
             Some(Address::Reply(token)) => desk.message(token, message, now),
             Some(Address::Slot(slot)) => match connection.answered(slot) {
                 Some(token) => desk.message(token, message, now),
@@ -438,7 +406,7 @@ fn drain(
             },
             Some(Address::Marker(number)) if connection.see_marker(number) => {}
             Some(Address::Probe(number)) if connection.probed(number, now) => {}
-            Some(Address::Status) if message.status.is_none() => {
+            Some(Address::Status) if !message.is_status() => {
                 backpressure.status(&message.payload, now, &desk.metrics);
             }
             Some(Address::Status) => {}

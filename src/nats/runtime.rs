@@ -19,7 +19,6 @@ use super::gather::Gather;
 use super::inbox::{boot_bits, boot_name};
 use super::pool::Pool;
 use super::requester::Requester;
-use super::told::subjects;
 use super::yields::Yields;
 use crate::bridge::{Admissions, Duty, News, Told, UpstreamEnd};
 use crate::clock::{Clock, Nanos, System};
@@ -66,7 +65,7 @@ pub fn run(
     let boot = boot_bits()?;
     let [seed @ .., _, _, _, _, _, _, _, _] = boot;
     let seed = u64::from_ne_bytes(seed);
-    let (notices_in, notices) = mpsc::unbounded_channel();
+    let (dialed_in, dialed) = mpsc::unbounded_channel();
     let news = news.into();
     let heard = news.version();
     let Told {
@@ -74,18 +73,15 @@ pub fn run(
         backpressure,
     } = news.told();
     let backpressure = backpressure.unwrap_or_else(|| settings.backpressure.clone());
-    let in_flight = links.iter().map(UpstreamEnd::in_flight).sum();
     let pool = Pool::new(
         Arc::clone(&settings),
         boot_name(boot),
-        in_flight,
-        notices_in,
+        dialed_in,
         Arc::clone(&health),
         Arc::clone(&metrics),
         seed,
     );
     let requester = Requester {
-        subjects: subjects(&routes),
         desk: Desk::new(links, Arc::clone(&routes), metrics, seed),
         pool,
         backpressure: Backpressure::new(backpressure, &routes, admissions),
@@ -96,7 +92,8 @@ pub fn run(
         heard,
         looks: 0,
         trace_seed: seed,
-        notices,
+        dialed,
+        words: Vec::new(),
         held_due: Nanos::NEVER,
         retire_due: Nanos::NEVER,
         log_again: Nanos(0),

@@ -10,8 +10,6 @@
 //! What cannot be told apart is a second answer, from the answer to the next request on the same
 //! subject. That is why the promise is the configuration's to make.
 
-use async_nats::Subject;
-
 use crate::bridge::Token;
 use crate::clock::Nanos;
 
@@ -24,7 +22,7 @@ const LATEST_NS: u64 = 2 * 3600 * 1_000_000_000;
 /// One subject.
 #[derive(Debug)]
 struct Slot {
-    subject: Subject,
+    subject: Box<[u8]>,
     /// How many subjects this slot had before.
     generation: u32,
     /// Whose answer is to come, and when its request was sent.
@@ -48,8 +46,8 @@ impl Slots {
         &mut self,
         token: Token,
         now: Nanos,
-        write: impl FnOnce(u64) -> Subject,
-    ) -> Option<(u64, Subject)> {
+        write: impl FnOnce(u64) -> Box<[u8]>,
+    ) -> Option<(u64, &[u8])> {
         let place = match self.free.pop() {
             Some(place) => place,
             None if self.slots.len() < MOST => {
@@ -65,7 +63,7 @@ impl Slots {
         };
         let slot = self.slots.get_mut(place as usize)?;
         slot.taken = Some((token, now));
-        Some((number(place, slot.generation), slot.subject.clone()))
+        Some((number(place, slot.generation), &slot.subject))
     }
 
     /// Whose answer has come on the subject of this number. `None`: it has come before.
@@ -82,7 +80,7 @@ impl Slots {
 
     /// Gives the next slot another subject if its answer will not come any more. One is looked at
     /// each time, so that all of them taken costs little.
-    fn reclaim(&mut self, now: Nanos, write: impl FnOnce(u64) -> Subject) -> Option<u32> {
+    fn reclaim(&mut self, now: Nanos, write: impl FnOnce(u64) -> Box<[u8]>) -> Option<u32> {
         let at = self.next;
         self.next = (at + 1) % MOST;
         let place = u32::try_from(at).ok()?;
@@ -115,8 +113,8 @@ mod tests {
 
     const NOW: Nanos = Nanos(7);
 
-    fn write(number: u64) -> Subject {
-        number.to_string().into()
+    fn write(number: u64) -> Box<[u8]> {
+        number.to_string().into_bytes().into()
     }
 
     fn token(place: usize) -> Token {
@@ -126,13 +124,17 @@ mod tests {
     #[test]
     fn a_subject_is_used_again_when_its_answer_has_come_and_not_before() {
         let mut slots = Slots::default();
-        let (first, subject) = slots.take(token(1), NOW, write).unwrap();
-        let (second, other) = slots.take(token(2), NOW, write).unwrap();
+        let take = |slots: &mut Slots, place| {
+            let (number, subject) = slots.take(token(place), NOW, write).unwrap();
+            (number, subject.to_owned())
+        };
+        let (first, subject) = take(&mut slots, 1);
+        let (second, other) = take(&mut slots, 2);
         assert_ne!(subject, other);
         assert_eq!(slots.give_back(first), Some(token(1)));
         assert_eq!(slots.give_back(first), None);
         let again = slots.take(token(3), NOW, |_| panic!("it has been written"));
-        assert_eq!(again, Some((first, subject)));
+        assert_eq!(again, Some((first, &*subject)));
         assert_eq!(slots.give_back(first), Some(token(3)));
         assert_eq!(slots.give_back(second), Some(token(2)));
         assert_eq!(slots.give_back(u64::from(u32::MAX)), None);

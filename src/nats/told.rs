@@ -3,17 +3,8 @@
 
 use std::sync::Arc;
 
-use async_nats::Subject;
-
 use super::requester::Requester;
-use crate::route::Route;
 use crate::settings::{BackpressureSettings, NatsSettings};
-
-/// The subject of each route, ready to be cloned without copying.
-pub(super) fn subjects(routes: &[Route]) -> Vec<Subject> {
-    let subject = |route: &Route| Subject::from(route.subject.as_str());
-    routes.iter().map(subject).collect()
-}
 
 impl Requester {
     /// Takes the newest word. What is sent from now on goes by it; what was sent stays as it is.
@@ -22,7 +13,6 @@ impl Requester {
         // In this order: a word that comes in between is taken now and once more.
         self.heard = self.news.version();
         let told = self.news.told();
-        self.subjects = subjects(&told.routes);
         self.desk.set_routes(Arc::clone(&told.routes));
         self.routes = told.routes;
         let settings = told.backpressure;

@@ -86,7 +86,6 @@ pub(super) fn statuses() -> (Status, Status) {
                     server_name: Some("n1".to_owned()),
                     up_seconds: Some(60.0),
                     round_trip_seconds: Some(0.000_12),
-                    ..ConnectionStatus::default()
                 },
                 ConnectionStatus {
                     connection: 1,

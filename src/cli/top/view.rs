@@ -221,10 +221,9 @@ fn connections(sample: &Sample) -> Grid {
     let nats = sample.nats.as_ref();
     for connection in nats.map_or(&[][..], |nats| &nats.connections) {
         let state = clean(&connection.state);
-        let state = match (state.as_str(), connection.quarantine) {
-            ("connected", false) => state.green(),
-            ("connected", true) => "quarantine".yellow(),
-            ("leaving", _) => state.yellow(),
+        let state = match state.as_str() {
+            "connected" => state.green(),
+            "leaving" => state.yellow(),
             _ => state.red(),
         };
         let name = connection.server_name.as_deref().unwrap_or(NONE);

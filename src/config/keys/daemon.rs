@@ -216,7 +216,7 @@ pub(super) const LOG: Section = Section {
         Key::new(
             "filter",
             Text("as in RUST_LOG"),
-            Default("\"info,async_nats=warn\""),
+            Default("\"info\""),
             "Which lines are written.",
         )
         .variable("LOG")

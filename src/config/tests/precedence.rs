@@ -174,8 +174,5 @@ fn a_missing_file_is_an_error_only_if_it_was_named() {
     std::fs::write(file.path(), "workers.count = 7").unwrap();
     let config = named(file.path().to_str(), missing).unwrap();
     assert_eq!(config.workers.workers, 7);
-    assert_eq!(
-        named(None, None).unwrap().log.filter,
-        "info,async_nats=warn"
-    );
+    assert_eq!(named(None, None).unwrap().log.filter, "info");
 }

@@ -11,14 +11,12 @@ use async_nats::{Client, Message};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::runtime::Runtime;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::bridge::{Admissions, Reply, Request, Token, Upstream as _, WorkerEnd, link};
 use crate::clock::{Clock as _, System};
 use crate::health::{NatsHealth, StopSignal};
 use crate::metrics::nats::NatsMetrics;
-use crate::nats::{MAX_HELD, NatsError, run, witness};
+use crate::nats::{MAX_HELD, NatsError, run};
 use crate::route::{ReplyContract, Route, RouteKind, Subject};
 use crate::settings::NatsSettings;
 
@@ -84,11 +82,6 @@ impl Gateway {
     }
 
     pub(super) fn start_unconnected(settings: NatsSettings) -> Self {
-        // The second test to come finds it begun.
-        tracing_subscriber::registry()
-            .with(witness())
-            .try_init()
-            .ok();
         let routes = routes();
         let (worker, upstream) = link(65_536, 8_192, MAX_HELD);
         let metrics = Arc::new(NatsMetrics::default());

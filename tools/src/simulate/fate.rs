@@ -3,10 +3,10 @@
 
 use core::time::Duration;
 
-use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode};
 use bytes::Bytes;
 use fastrand::Rng;
 use ipc_gateway::clock::Nanos;
+use ipc_gateway::nats::Message;
 use ipc_gateway::route::{ReplyContract, Route, RouteKind};
 
 use super::ask::Ask;
@@ -110,10 +110,7 @@ impl Fate {
 
 /// The server's message that nobody listens.
 pub(crate) fn no_responders() -> Message {
-    Message {
-        status: Some(StatusCode::NO_RESPONDERS),
-        ..message(Bytes::new(), None)
-    }
+    message(Bytes::new(), "NATS/1.0 503\r\n\r\n")
 }
 
 /// An acknowledgement by a stream.
@@ -121,7 +118,7 @@ pub(crate) fn ack(payload: &[u8]) -> Message {
     let mark = Ask::mark_of(payload).unwrap_or(0);
     message(
         format!(r#"{{"stream":"S","seq":7,"domain":"{mark:016x}"}}"#),
-        None,
+        "",
     )
 }
 
@@ -130,12 +127,12 @@ pub(crate) fn answer(fate: Fate, route: &Route, payload: &[u8], rng: &mut Rng) -
     let mark = Ask::mark_of(payload).unwrap_or(0);
     if route.kind == RouteKind::Stream {
         return match fate {
-            Fate::Refused if rng.bool() => message(format!("{mark:016x}"), None),
+            Fate::Refused if rng.bool() => message(format!("{mark:016x}"), ""),
             Fate::Refused => message(
                 format!(
                     r#"{{"error":{{"code":503}},"stream":"S","seq":0,"domain":"{mark:016x}"}}"#
                 ),
-                None,
+                "",
             ),
             _ => ack(payload),
         };
@@ -145,7 +142,7 @@ pub(crate) fn answer(fate: Fate, route: &Route, payload: &[u8], rng: &mut Rng) -
             format!(
                 r#"{{"ok":false,"error":{{"code":"internal","message":"{mark:016x}"}},"context":{{}}}}"#
             ),
-            None,
+            "",
         );
     }
     let mut body = vec![ANSWER];
@@ -153,24 +150,17 @@ pub(crate) fn answer(fate: Fate, route: &Route, payload: &[u8], rng: &mut Rng) -
     if fate == Fate::Oversized {
         body.resize(body.len() + rng.usize(500..4_000), 0);
     }
-    let headers = (rng.u8(..4) == 0).then(|| {
-        let mut map = HeaderMap::new();
-        let name = HeaderName::from_static("served-by");
-        map.insert(name, HeaderValue::from(rng.u32(..)));
-        map
-    });
+    let headers = if rng.u8(..4) == 0 {
+        format!("NATS/1.0\r\nserved-by: {}\r\n\r\n", rng.u32(..))
+    } else {
+        String::new()
+    };
     message(body, headers)
 }
 
-fn message(payload: impl Into<Bytes>, headers: Option<HeaderMap>) -> Message {
-    let payload = payload.into();
+fn message(payload: impl Into<Bytes>, headers: impl Into<Bytes>) -> Message {
     Message {
-        subject: "simulated".into(),
-        reply: None,
-        length: payload.len(),
-        payload,
-        headers,
-        status: None,
-        description: None,
+        headers: headers.into(),
+        payload: payload.into(),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use async_nats::Message;
 use bytes::Bytes;
 use ipc_gateway::bridge::Token;
 use ipc_gateway::clock::Nanos;
+use ipc_gateway::nats::Message;
 use ipc_gateway::nats::Serial;
 
 use super::fate::Fate;

@@ -1,0 +1,357 @@
+//! One connection to a server: from the first byte, through signing in, to the last.
+
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use super::block::Message;
+use super::info::Info;
+use super::op::{self, Head, Op, Step};
+use super::out::Out;
+use super::transport::Transport;
+use super::{sign_in, tls};
+use crate::nats::complaint::Complaint;
+use crate::nats::failure::{Cause, Failure, without_userinfo};
+use crate::settings::NatsSettings;
+
+/// Bytes that one read asks for.
+const READ: usize = 64 * 1024;
+/// Bytes that wait to be written before there is no room for more. What lies there when a
+/// connection drops was never sent but counts as lost, so it is little; and one write of so much
+/// costs hardly more per byte than a longer one.
+const ROOM: usize = 128 * 1024;
+/// Pings that the server may leave unanswered.
+const PINGS: u32 = 2;
+
+/// What a connection brings.
+#[derive(Debug)]
+pub(in crate::nats) enum Event {
+    /// A message. [`Wire::take`] it before asking for the next event.
+    Message(Head),
+    /// The server has answered a ping.
+    Pong,
+    /// The server has said something of itself.
+    Info,
+    /// The same, and that it will end soon.
+    Lame,
+    /// The server complains.
+    Complaint(String),
+    /// The connection has ended, for this reason if there is one to tell.
+    Ended(Option<String>),
+}
+
+/// A connection that is signed in.
+#[derive(Debug)]
+pub(in crate::nats) struct Wire {
+    transport: Transport,
+    /// What has come and is not read.
+    came: BytesMut,
+    /// Length of it at which the next line is whole at the soonest.
+    least: usize,
+    out: Out,
+    info: Info,
+    pings: u32,
+    /// Why it is of no use any more.
+    ended: Option<Option<String>>,
+}
+
+impl Wire {
+    /// Connects to `url` and signs in.
+    pub(in crate::nats) async fn connect(
+        settings: &NatsSettings,
+        url: &str,
+    ) -> Result<Self, Failure> {
+        let (scheme, host, port) = parts(url).ok_or("it is no URL of a NATS server")?;
+        let limit = settings.connect_timeout;
+        let stream = open(host, port, limit).await?;
+        let must_encrypt = settings.tls.required || scheme == "tls";
+        match timeout(limit, Self::sign_in(stream, settings, host, must_encrypt)).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::from("timed out")),
+        }
+    }
+
+    async fn sign_in(
+        stream: TcpStream,
+        settings: &NatsSettings,
+        host: &str,
+        must_encrypt: bool,
+    ) -> Result<Self, Failure> {
+        let mut wire = Self {
+            transport: Transport::Plain(stream),
+            came: BytesMut::new(),
+            least: 1,
+            out: Out::default(),
+            info: Info::default(),
+            pings: 0,
+            ended: None,
+        };
+        // It speaks first.
+        while !matches!(wire.hear().await?, Event::Info | Event::Lame) {}
+        let is_encrypted = must_encrypt || wire.info.tls_required;
+        if is_encrypted {
+            if !wire.info.speaks_tls() {
+                return Err(Failure::from("the server does not speak TLS"));
+            }
+            let Transport::Plain(stream) = wire.transport else {
+                return Err(Failure::from("it is encrypted already"));
+            };
+            // What came in the clear before is not part of it.
+            wire.came.clear();
+            wire.transport = Transport::Tls(tls::encrypt(stream, host, &settings.tls).await?);
+        }
+        let connect = sign_in::connect(settings, &wire.info.nonce, is_encrypted).await?;
+        wire.out.line(&[b"CONNECT ", connect.as_bytes()]);
+        wire.ping();
+        while !matches!(wire.hear().await?, Event::Pong) {}
+        Ok(wire)
+    }
+
+    /// Writes, and waits for one event of those that may come while signing in.
+    async fn hear(&mut self) -> Result<Event, Failure> {
+        match self.next().await {
+            Event::Complaint(text) => Err(refusal(&text)),
+            Event::Ended(reason) => {
+                let reason = reason.as_deref();
+                Err(Failure::from(
+                    reason.unwrap_or("the server closed the connection"),
+                ))
+            }
+            Event::Message(_) => Err(Failure::from(op::Broken::Unknown)),
+            event => Ok(event),
+        }
+    }
+
+    /// Writes, and waits for what comes next.
+    pub(in crate::nats) async fn next(&mut self) -> Event {
+        poll_fn(|cx| {
+            self.flush(cx);
+            self.poll_event(cx)
+        })
+        .await
+    }
+
+    /// What the server said of itself last.
+    pub(in crate::nats) const fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Whether there is room for a message; if not, the task is woken when there is. `false` when
+    /// the connection has ended.
+    pub(in crate::nats) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.out.len() >= ROOM && self.ended.is_none() {
+            self.flush(cx);
+        }
+        if self.ended.is_some() {
+            Poll::Ready(false)
+        } else if self.out.len() < ROOM {
+            Poll::Ready(true)
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Sends a message with the next flush. An empty `reply` is none, an empty header block as well.
+    /// `false` if it is larger than the server takes; then it is not sent.
+    pub(in crate::nats) fn publish(
+        &mut self,
+        subject: &[u8],
+        reply: &[u8],
+        block: &[u8],
+        payload: &Bytes,
+    ) -> bool {
+        let fits = block.len() + payload.len() <= self.info.max_payload;
+        if fits {
+            self.out.message(subject, reply, block, payload);
+        }
+        fits
+    }
+
+    /// Asks for the messages to a subject, which may have wildcards; sent with the next flush.
+    pub(in crate::nats) fn subscribe(&mut self, subject: &str, sid: &str) {
+        self.out
+            .line(&[b"SUB ", subject.as_bytes(), b" ", sid.as_bytes()]);
+    }
+
+    /// Asks whether the server is there. If it has left too many questions unanswered, the connection
+    /// has ended.
+    pub(in crate::nats) fn ping(&mut self) {
+        if self.pings < PINGS {
+            self.pings += 1;
+            self.out.line(&[b"PING"]);
+        } else {
+            self.end(Some("the server does not answer".to_owned()));
+        }
+    }
+
+    /// Whether it is of no use any more. What came before that may not have been taken.
+    pub(in crate::nats) const fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// Writes what waits, as far as the socket takes it. The task is woken when it takes more.
+    pub(in crate::nats) fn flush(&mut self, cx: &mut Context<'_>) {
+        if self.ended.is_none()
+            && let Poll::Ready(Err(error)) = self.out.poll_flush(&mut self.transport, cx)
+        {
+            self.end(Some(error.to_string()));
+        }
+    }
+
+    /// What comes next. After the end, first what came before it.
+    pub(in crate::nats) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        loop {
+            if self.came.len() >= self.least {
+                match self.read() {
+                    Ok(Some(event)) => return Poll::Ready(event),
+                    Ok(None) => {}
+                    Err(error) => return Poll::Ready(self.end(Some(error.to_string()))),
+                }
+                continue;
+            }
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(self.end(None)),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(self.end(Some(error.to_string()))),
+                Poll::Pending if self.ended.is_some() => return Poll::Ready(self.end(None)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Takes the message of an event out of what has come.
+    pub(in crate::nats) fn take(&mut self, head: &Head) -> Message {
+        self.came.advance(head.body);
+        let headers = match head.header_bytes {
+            0 => Bytes::new(),
+            bytes => self.came.split_to(bytes).freeze(),
+        };
+        let payload = self.came.split_to(head.body_bytes - head.header_bytes);
+        self.came.advance(2);
+        self.least = 1;
+        if payload.len() > READ {
+            // The buffer was made for it and goes with it.
+            let rest = core::mem::take(&mut self.came);
+            self.came.extend_from_slice(&rest);
+        }
+        Message {
+            headers,
+            payload: payload.freeze(),
+        }
+    }
+
+    /// The subject of a message that was not taken yet.
+    pub(in crate::nats) fn subject(&self, head: &Head) -> &[u8] {
+        self.came.get(head.subject.clone()).unwrap_or_default()
+    }
+
+    /// Reads a line of what has come; `None` if it says nothing to anybody or is not whole.
+    fn read(&mut self) -> Result<Option<Event>, op::Broken> {
+        let (event, len) = match op::read(&self.came)? {
+            Step::More(least) => {
+                self.least = least;
+                return Ok(None);
+            }
+            // It is taken later.
+            Step::Op(Op::Message(head), _) => return Ok(Some(Event::Message(head))),
+            Step::Op(Op::Ping, len) => {
+                self.out.line(&[b"PONG"]);
+                (None, len)
+            }
+            Step::Op(Op::Pong, len) => {
+                self.pings = 0;
+                (Some(Event::Pong), len)
+            }
+            Step::Op(Op::Fine, len) => (None, len),
+            Step::Op(Op::Complaint(text), len) => {
+                let text = String::from_utf8_lossy(text).into_owned();
+                (Some(Event::Complaint(text)), len)
+            }
+            Step::Op(Op::Info(json), len) => {
+                self.info = Info::read(json).map_err(|_| op::Broken::Unknown)?;
+                let event = if self.info.is_lame {
+                    Event::Lame
+                } else {
+                    Event::Info
+                };
+                (Some(event), len)
+            }
+        };
+        self.came.advance(len);
+        self.least = 1;
+        Ok(event)
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        let missing = self.least.saturating_sub(self.came.len());
+        let spare = self.came.capacity() - self.came.len();
+        if spare < missing.max(READ / 4) {
+            self.came.reserve(missing.max(READ));
+        }
+        let read = pin!(self.transport.read_buf(&mut self.came));
+        Future::poll(read, cx)
+    }
+
+    /// The first reason holds.
+    fn end(&mut self, reason: Option<String>) -> Event {
+        Event::Ended(self.ended.get_or_insert(reason).clone())
+    }
+}
+
+/// Scheme, host and port of a URL. IPv6 addresses come without their brackets.
+fn parts(url: &str) -> Option<(&str, &str, u16)> {
+    let (scheme, place) = url.split_once("://").unwrap_or(("nats", url));
+    let (host, port) = without_userinfo(place).rsplit_once(':')?;
+    let host = host.strip_prefix('[').unwrap_or(host);
+    let host = host.strip_suffix(']').unwrap_or(host);
+    Some((scheme, host, port.parse().ok()?))
+}
+
+/// Connects to the first address of a host that can be reached, each within `limit`.
+async fn open(host: &str, port: u16, limit: Duration) -> Result<TcpStream, Failure> {
+    let mut failure = Failure::from("its name has no address");
+    for address in lookup_host((host, port)).await? {
+        failure = match timeout(limit, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Ok(Err(error)) => Failure::from(error),
+            Err(_) => Failure::from("timed out"),
+        };
+    }
+    Err(failure)
+}
+
+/// A complaint of the server while signing in.
+fn refusal(text: &str) -> Failure {
+    let cause = match Complaint::of(text) {
+        Complaint::Authorization => Cause::Authorization,
+        _ => Cause::Other,
+    };
+    Failure {
+        text: text.to_lowercase(),
+        cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_have_three_parts() {
+        assert_eq!(parts("nats://h:1"), Some(("nats", "h", 1)));
+        assert_eq!(parts("tls://[::1]:4222"), Some(("tls", "::1", 4222)));
+        assert_eq!(parts("h:1"), Some(("nats", "h", 1)));
+        for url in ["nats://h", "nats://h:x", "nats://h:70000"] {
+            assert_eq!(parts(url), None);
+        }
+    }
+}

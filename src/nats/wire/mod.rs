@@ -1,0 +1,27 @@
+//! The NATS client protocol on one connection, without tasks, queues or locks of its own: whoever
+//! holds a [`Wire`] polls it. Source of the protocol:
+//! <https://docs.nats.io/reference/reference-protocols/nats-protocol>.
+//!
+//! 1. `op`, `block`: what the server sends, and the header block of a message, read where they lie.
+//! 2. `out`: what goes to the server, gathered and written in large pieces.
+//! 3. `transport`, `tls`: the socket, encrypted or not.
+//! 4. `info`, `sign_in`: what the server says of itself, and how we show ourselves to it.
+//! 5. `line`: a connection, from the first byte to the last.
+//!
+//! A general client hands each message from the caller to a task, from there to the socket, and
+//! back through a queue for each subscription. Here the room reads and writes by itself, which is
+//! what a request costs least (`docs/PERFORMANCE.md`), and a message whose headers cannot be read
+//! costs that one message and not the connection.
+
+mod block;
+mod info;
+mod line;
+mod op;
+mod out;
+mod sign_in;
+mod tls;
+mod transport;
+
+pub use block::Message;
+pub(super) use block::{Block, Malformed};
+pub(super) use line::{Event, Wire};

@@ -1,0 +1,100 @@
+//! Encrypting a connection.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::nats::files;
+use crate::settings::TlsSettings;
+
+/// Speaks TLS on a connection to this host.
+pub(super) async fn encrypt(
+    stream: TcpStream,
+    host: &str,
+    settings: &TlsSettings,
+) -> Result<Box<TlsStream<TcpStream>>, String> {
+    let config = config(settings).await?;
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| format!("{host} is no name that a certificate can have"))?;
+    let connector = TlsConnector::from(Arc::new(config));
+    let stream = connector.connect(name, stream).await;
+    stream
+        .map(Box::new)
+        .map_err(|error| format!("TLS: {error}"))
+}
+
+/// Reads the files anew, so that they can be replaced.
+async fn config(settings: &TlsSettings) -> Result<ClientConfig, String> {
+    let roots = match &settings.ca_file {
+        Some(path) => authorities(path).await?,
+        None => system().await?,
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots);
+    let (Some(cert), Some(key)) = (&settings.cert_file, &settings.key_file) else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let chain = certificates(cert).await?;
+    let secret = files::read(key).await?;
+    let secret = PrivateKeyDer::from_pem_slice(secret.reveal().as_bytes())
+        .map_err(|error| format!("no private key in {}: {error}", key.display()))?;
+    builder
+        .with_client_auth_cert(chain, secret)
+        .map_err(|error| {
+            let (cert, key) = (cert.display(), key.display());
+            format!("the certificate in {cert} and the key in {key} are of no use: {error}")
+        })
+}
+
+/// The certificate authorities of a file.
+async fn authorities(path: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path).await? {
+        roots
+            .add(certificate)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(roots)
+}
+
+/// Those of the system.
+async fn system() -> Result<RootCertStore, String> {
+    let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs)
+        .await
+        .map_err(|error| error.to_string())?;
+    let mut roots = RootCertStore::empty();
+    let (known, _) = roots.add_parsable_certificates(found.certs);
+    if known > 0 {
+        return Ok(roots);
+    }
+    let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+    let why = if errors.is_empty() {
+        "none is installed".to_owned()
+    } else {
+        errors.join("; ")
+    };
+    Err(format!(
+        "no certificate authority of the system can be used ({why}); name one with nats.tls.ca_file"
+    ))
+}
+
+async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = files::read(path).await?;
+    let certificates: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(text.reveal().as_bytes()).collect();
+    let certificates =
+        certificates.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    if certificates.is_empty() {
+        return Err(format!("no certificate in {}", path.display()));
+    }
+    Ok(certificates)
+}

@@ -110,6 +110,14 @@ impl Wire {
         wire.out.line(&[b"CONNECT ", connect.as_bytes()]);
         wire.ping();
         while !matches!(wire.hear().await?, Event::Pong) {}
+        let info = &wire.info;
+        tracing::debug!(
+            name = %info.server_name.escape_debug(),
+            version = %info.version.escape_debug(),
+            max_payload = info.max_payload,
+            is_encrypted,
+            "signed in to a NATS server"
+        );
         Ok(wire)
     }
 

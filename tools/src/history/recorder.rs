@@ -8,8 +8,8 @@ use ipc_ringbuf::{Completion, monotonic_ns};
 
 use super::event::{Event, digest};
 
-/// A client's history, written line by line. Lines are in the file after [`flush`](Self::flush) or
-/// [`end`](Self::end); what a killed client has not written is missing.
+/// A client's history, written line by line. The first line is in the file at once, the others after
+/// [`flush`](Self::flush) or [`end`](Self::end); what a killed client has not written is missing.
 #[derive(Debug)]
 pub struct Recorder(BufWriter<File>);
 
@@ -24,6 +24,8 @@ impl Recorder {
             client: client.to_owned(),
             tenant: tenant.to_owned(),
         })?;
+        // One that is killed early is known to have been there.
+        recorder.flush()?;
         Ok(recorder)
     }
 

@@ -36,12 +36,13 @@ pub(crate) fn run(args: &Args) -> Result<(), ExchangeError> {
         .entries(args.window)
         .message_size(args.payload.saturating_add(1024).max(MESSAGE))
         .connect()?;
+    let recorder = Recorder::create(&args.history, &args.name, &args.tenant)?;
     let mut out = io::stdout().lock();
     writeln!(out, "attached")?;
     out.flush()?;
     let mut exchange = Exchange {
         args,
-        recorder: Recorder::create(&args.history, &args.name, &args.tenant)?,
+        recorder,
         start: monotonic_ns(),
         sent: 0,
         body: String::new(),

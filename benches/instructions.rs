@@ -17,6 +17,7 @@ use std::hint::black_box;
 use std::io::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -24,7 +25,7 @@ use ipc_gateway::bridge::{self, Admissions, Reply, Token, Upstream as _};
 use ipc_gateway::clock::{Clock, Nanos};
 use ipc_gateway::metrics::nats::NatsMetrics;
 use ipc_gateway::metrics::worker::WorkerMetrics;
-use ipc_gateway::nats::{Desk, Held, Message};
+use ipc_gateway::nats::{Desk, Held, Incoming, Line, Message, Out};
 use ipc_gateway::route::{ReplyContract, Route};
 use ipc_gateway::router_contract::{
     Decimal, Verdict, check_client_headers, classify, outgoing_headers,
@@ -513,7 +514,46 @@ fn bridges() {
     );
 }
 
-/// What goes to NATS and comes from there, as far as no connection is needed.
+/// Requests written as they go to a server, and answers cut from what comes back.
+fn wire() {
+    const REPLY: &str = "_INBOX.aaaaaaaaaaaaaaaaaaaaaa.1.rAAAAAAAAAAAbbbbbb";
+    let payload = Bytes::from_static(&[b'x'; 64]);
+    count(
+        "nats/wire/write/32",
+        32,
+        &mut Out::default(),
+        |_| {},
+        |out| {
+            for _ in 0..32 {
+                out.message(b"router.decide", REPLY.as_bytes(), b"", &payload);
+            }
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(out.poll_flush(&mut tokio::io::sink(), &mut cx).is_ready());
+        },
+    );
+    let message = format!("MSG {REPLY} 1 64\r\n{}\r\n", "x".repeat(64));
+    let messages = message.repeat(32);
+    count(
+        "nats/wire/read/32",
+        32,
+        &mut Incoming::default(),
+        |_| {},
+        |incoming| {
+            let mut cx = Context::from_waker(Waker::noop());
+            let read = incoming.poll_read(&mut messages.as_bytes(), &mut cx);
+            assert!(matches!(read, Poll::Ready(Ok(bytes)) if bytes == messages.len()));
+            let mut taken = 0;
+            while let Ok(Some(Line::Message(head))) = incoming.pop() {
+                black_box(incoming.subject(&head));
+                black_box(incoming.take(&head));
+                taken += 1;
+            }
+            assert_eq!(taken, 32);
+        },
+    );
+}
+
+/// Headers and bodies, as far as no connection is needed.
 fn codecs() {
     let given = [
         ("trace_id", "0af7651916cd43dd8448eb211c80319c"),
@@ -602,5 +642,6 @@ fn main() {
     workers();
     bells();
     bridges();
+    wire();
     codecs();
 }

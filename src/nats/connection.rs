@@ -148,7 +148,7 @@ impl Connection {
     }
 
     /// Largest body, in bytes, that the server takes: headers as they go on the wire and payload.
-    pub(super) const fn max_payload(&self) -> usize {
+    pub(super) fn max_payload(&self) -> usize {
         self.wire.info().max_payload
     }
 

@@ -15,7 +15,8 @@
 //! 9. `backpressure`: what the Router says of its load, as `router_contract` reads it.
 //!
 //! The third and the sixth do no IO: [`Desk`], [`Held`] and [`Queue`] are public so that the
-//! simulation (`tools/src/simulate`) drives the same code as the room does.
+//! simulation (`tools/src/simulate`) drives the same code as the room does, and what reads and writes
+//! bytes in `wire` so that its instructions are counted (`benches/instructions.rs`).
 //!
 //! Invariant: a request that was handed to a connection is completed by the first of its reply, its
 //! connection's end and the server's refusal; one that was not is rejected. Nothing is sent on a
@@ -56,6 +57,8 @@ pub use probe::{Permissions, Probe, Rights, Seen, Unreached, probe};
 pub use requester::MAX_HELD;
 pub use runtime::run;
 pub use wire::Message;
+#[doc(hidden)]
+pub use wire::{Broken, Head, Incoming, Info, Line, Out};
 
 #[cfg(test)]
 mod tests;

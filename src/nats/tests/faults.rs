@@ -38,7 +38,7 @@ fn a_thousand_requests_on_a_server_that_is_killed_are_lost_at_once() {
 fn nothing_stale_is_delivered_after_a_restart() {
     let (mut server, peer, mut gateway) = start();
     peer.serve("t.*", |_, _| async {});
-    // A server that does not read: the socket fills, then the library's queue, then ours.
+    // A server that does not read: the socket fills, then the connection's room, then the queue.
     server.pause();
     let payload = vec![0; 8192];
     let mut rejected = 0;

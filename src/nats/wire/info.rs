@@ -6,13 +6,13 @@ use serde::Deserialize;
 /// says.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
-pub(in crate::nats) struct Info {
+pub struct Info {
     /// What it calls itself.
-    pub(in crate::nats) server_name: String,
+    pub server_name: String,
     /// Its version.
-    pub(in crate::nats) version: String,
+    pub version: String,
     /// Largest body of a message that it takes, in bytes.
-    pub(in crate::nats) max_payload: usize,
+    pub max_payload: usize,
     /// Whether it speaks TLS only.
     pub(super) tls_required: bool,
     /// Whether it speaks TLS if asked to.

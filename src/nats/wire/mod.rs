@@ -3,10 +3,11 @@
 //! <https://docs.nats.io/reference/reference-protocols/nats-protocol>.
 //!
 //! 1. `op`, `block`: what the server sends, and the header block of a message, read where they lie.
-//! 2. `out`: what goes to the server, gathered and written in large pieces.
+//! 2. `incoming`, `out`: what has come and is cut from one buffer; what goes, gathered in another and
+//!    written in large pieces.
 //! 3. `transport`, `tls`: the socket, encrypted or not.
 //! 4. `info`, `sign_in`: what the server says of itself, and how we show ourselves to it.
-//! 5. `line`: a connection, from the first byte to the last.
+//! 5. `server`: a connection to one, from the first byte to the last.
 //!
 //! A general client hands each message from the caller to a task, from there to the socket, and
 //! back through a queue for each subscription. Here the room reads and writes by itself, which is
@@ -14,14 +15,19 @@
 //! costs that one message and not the connection.
 
 mod block;
+mod incoming;
 mod info;
-mod line;
 mod op;
 mod out;
+mod server;
 mod sign_in;
 mod tls;
 mod transport;
 
 pub use block::Message;
 pub(super) use block::{Block, Malformed};
-pub(super) use line::{Event, Wire};
+pub use incoming::{Incoming, Line};
+pub use info::Info;
+pub use op::{Broken, Head};
+pub use out::Out;
+pub(super) use server::{Event, Wire};

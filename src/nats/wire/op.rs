@@ -12,7 +12,7 @@ const END: &[u8; 2] = b"\r\n";
 
 /// What the server sends cannot be told apart any more; the connection is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Broken {
+pub enum Broken {
     /// A line has no end.
     #[error("a line of the server is longer than {MAX_LINE} bytes")]
     Long,
@@ -46,13 +46,13 @@ pub(super) enum Op<'a> {
 
 /// Where the parts of a message lie in the bytes that it was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::nats) struct Head {
+pub struct Head {
     /// The subscription that it is for.
-    pub(in crate::nats) sid: u64,
+    pub sid: u64,
     /// Its subject.
-    pub(in crate::nats) subject: Range<usize>,
+    pub subject: Range<usize>,
     /// Whether somebody waits for an answer.
-    pub(in crate::nats) has_reply: bool,
+    pub has_reply: bool,
     /// Where the body begins.
     pub(super) body: usize,
     /// Bytes of the body that are the header block.

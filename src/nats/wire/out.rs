@@ -17,7 +17,7 @@ const PIECES: usize = 64;
 
 /// Commands that have not been written.
 #[derive(Debug, Default)]
-pub(super) struct Out {
+pub struct Out {
     /// Full pieces, the first of them written in part perhaps.
     pieces: VecDeque<Bytes>,
     /// What comes after them. Its buffer is kept.
@@ -32,12 +32,19 @@ pub(super) struct Out {
 
 impl Out {
     /// Bytes that wait.
-    pub(super) const fn len(&self) -> usize {
+    #[must_use]
+    pub const fn len(&self) -> usize {
         self.len
     }
 
+    /// Whether nothing waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// A command without a body.
-    pub(super) fn line(&mut self, words: &[&[u8]]) {
+    pub fn line(&mut self, words: &[&[u8]]) {
         for word in words {
             self.put(word);
         }
@@ -45,7 +52,7 @@ impl Out {
     }
 
     /// A message. An empty `reply` is none, an empty header block as well.
-    pub(super) fn message(&mut self, subject: &[u8], reply: &[u8], block: &[u8], payload: &Bytes) {
+    pub fn message(&mut self, subject: &[u8], reply: &[u8], block: &[u8], payload: &Bytes) {
         self.put(if block.is_empty() { b"PUB " } else { b"HPUB " });
         self.put(subject);
         self.put(b" ");
@@ -74,12 +81,15 @@ impl Out {
     }
 
     /// Writes what waits, as far as the transport takes it.
-    pub(super) fn poll_flush<T: AsyncWrite + Unpin>(
+    ///
+    /// # Errors
+    /// Those of the transport.
+    pub fn poll_flush<T: AsyncWrite + Unpin>(
         &mut self,
         transport: &mut T,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.len > 0 {
+        while !self.is_empty() {
             let mut transport = Pin::new(&mut *transport);
             let written = if self.pieces.is_empty() {
                 let rest = self.tail.get(self.written..).unwrap_or_default();
@@ -119,7 +129,7 @@ impl Out {
             self.pieces.pop_front();
         }
         self.written += written;
-        if self.len == 0 {
+        if self.is_empty() {
             self.tail.clear();
             self.written = 0;
         }

@@ -1,18 +1,17 @@
 //! One connection to a server: from the first byte, through signing in, to the last.
 
-use core::future::{Future, poll_fn};
-use core::pin::pin;
+use core::future::poll_fn;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::io::AsyncReadExt as _;
+use bytes::Bytes;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::block::Message;
+use super::incoming::{Incoming, Line};
 use super::info::Info;
-use super::op::{self, Head, Op, Step};
+use super::op::{Broken, Head};
 use super::out::Out;
 use super::transport::Transport;
 use super::{sign_in, tls};
@@ -20,8 +19,6 @@ use crate::nats::complaint::Complaint;
 use crate::nats::failure::{Cause, Failure, without_userinfo};
 use crate::settings::NatsSettings;
 
-/// Bytes that one read asks for.
-const READ: usize = 64 * 1024;
 /// Bytes that wait to be written before there is no room for more. What lies there when a
 /// connection drops was never sent but counts as lost, so it is little; and one write of so much
 /// costs hardly more per byte than a longer one.
@@ -50,12 +47,9 @@ pub(in crate::nats) enum Event {
 #[derive(Debug)]
 pub(in crate::nats) struct Wire {
     transport: Transport,
-    /// What has come and is not read.
-    came: BytesMut,
-    /// Length of it at which the next line is whole at the soonest.
-    least: usize,
+    incoming: Incoming,
     out: Out,
-    info: Info,
+    info: Box<Info>,
     pings: u32,
     /// Why it is of no use any more.
     ended: Option<Option<String>>,
@@ -85,10 +79,9 @@ impl Wire {
     ) -> Result<Self, Failure> {
         let mut wire = Self {
             transport: Transport::Plain(stream),
-            came: BytesMut::new(),
-            least: 1,
+            incoming: Incoming::default(),
             out: Out::default(),
-            info: Info::default(),
+            info: Box::default(),
             pings: 0,
             ended: None,
         };
@@ -103,7 +96,7 @@ impl Wire {
                 return Err(Failure::from("it is encrypted already"));
             };
             // What came in the clear before is not part of it.
-            wire.came.clear();
+            wire.incoming.clear();
             wire.transport = Transport::Tls(tls::encrypt(stream, host, &settings.tls).await?);
         }
         let connect = sign_in::connect(settings, &wire.info.nonce, is_encrypted).await?;
@@ -131,7 +124,7 @@ impl Wire {
                     reason.unwrap_or("the server closed the connection"),
                 ))
             }
-            Event::Message(_) => Err(Failure::from(op::Broken::Unknown)),
+            Event::Message(_) => Err(Failure::from(Broken::Unknown)),
             event => Ok(event),
         }
     }
@@ -146,7 +139,7 @@ impl Wire {
     }
 
     /// What the server said of itself last.
-    pub(in crate::nats) const fn info(&self) -> &Info {
+    pub(in crate::nats) fn info(&self) -> &Info {
         &self.info
     }
 
@@ -215,15 +208,17 @@ impl Wire {
     /// What comes next. After the end, first what came before it.
     pub(in crate::nats) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         loop {
-            if self.came.len() >= self.least {
-                match self.read() {
-                    Ok(Some(event)) => return Poll::Ready(event),
-                    Ok(None) => {}
-                    Err(error) => return Poll::Ready(self.end(Some(error.to_string()))),
+            match self.incoming.pop() {
+                Ok(Some(line)) => {
+                    if let Some(event) = self.event(line) {
+                        return Poll::Ready(event);
+                    }
+                    continue;
                 }
-                continue;
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(self.end(Some(error.to_string()))),
             }
-            match self.poll_read(cx) {
+            match self.incoming.poll_read(&mut self.transport, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(self.end(None)),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(self.end(Some(error.to_string()))),
@@ -233,77 +228,41 @@ impl Wire {
         }
     }
 
-    /// Takes the message of an event out of what has come.
+    /// Takes the message of an event.
     pub(in crate::nats) fn take(&mut self, head: &Head) -> Message {
-        self.came.advance(head.body);
-        let headers = match head.header_bytes {
-            0 => Bytes::new(),
-            bytes => self.came.split_to(bytes).freeze(),
-        };
-        let payload = self.came.split_to(head.body_bytes - head.header_bytes);
-        self.came.advance(2);
-        self.least = 1;
-        if payload.len() > READ {
-            // The buffer was made for it and goes with it.
-            let rest = core::mem::take(&mut self.came);
-            self.came.extend_from_slice(&rest);
-        }
-        Message {
-            headers,
-            payload: payload.freeze(),
-        }
+        self.incoming.take(head)
     }
 
     /// The subject of a message that was not taken yet.
     pub(in crate::nats) fn subject(&self, head: &Head) -> &[u8] {
-        self.came.get(head.subject.clone()).unwrap_or_default()
+        self.incoming.subject(head)
     }
 
-    /// Reads a line of what has come; `None` if it says nothing to anybody or is not whole.
-    fn read(&mut self) -> Result<Option<Event>, op::Broken> {
-        let (event, len) = match op::read(&self.came)? {
-            Step::More(least) => {
-                self.least = least;
-                return Ok(None);
+    /// What a line says to others, if anything.
+    fn event(&mut self, line: Line) -> Option<Event> {
+        match line {
+            Line::Message(head) => Some(Event::Message(head)),
+            Line::Complaint(text) => Some(Event::Complaint(text)),
+            Line::Ping => {
+                // One that asks without reading is not answered without end.
+                if self.out.len() < 2 * ROOM {
+                    self.out.line(&[b"PONG"]);
+                }
+                None
             }
-            // It is taken later.
-            Step::Op(Op::Message(head), _) => return Ok(Some(Event::Message(head))),
-            Step::Op(Op::Ping, len) => {
-                self.out.line(&[b"PONG"]);
-                (None, len)
-            }
-            Step::Op(Op::Pong, len) => {
+            Line::Pong => {
                 self.pings = 0;
-                (Some(Event::Pong), len)
+                Some(Event::Pong)
             }
-            Step::Op(Op::Fine, len) => (None, len),
-            Step::Op(Op::Complaint(text), len) => {
-                let text = String::from_utf8_lossy(text).into_owned();
-                (Some(Event::Complaint(text)), len)
-            }
-            Step::Op(Op::Info(json), len) => {
-                self.info = Info::read(json).map_err(|_| op::Broken::Unknown)?;
-                let event = if self.info.is_lame {
+            Line::Info(info) => {
+                self.info = info;
+                Some(if self.info.is_lame {
                     Event::Lame
                 } else {
                     Event::Info
-                };
-                (Some(event), len)
+                })
             }
-        };
-        self.came.advance(len);
-        self.least = 1;
-        Ok(event)
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        let missing = self.least.saturating_sub(self.came.len());
-        let spare = self.came.capacity() - self.came.len();
-        if spare < missing.max(READ / 4) {
-            self.came.reserve(missing.max(READ));
         }
-        let read = pin!(self.transport.read_buf(&mut self.came));
-        Future::poll(read, cx)
     }
 
     /// The first reason holds.

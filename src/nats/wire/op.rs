@@ -130,16 +130,13 @@ fn head(line: &[u8], name: usize, body: usize) -> Option<Head> {
     let mut fields = [(0, 0); 5];
     let mut count = 0;
     let mut at = name;
-    loop {
-        at += line.get(at..)?.iter().take_while(|b| is_blank(**b)).count();
-        if at == line.len() {
-            break;
+    while let Some(&byte) = line.get(at) {
+        if is_blank(byte) {
+            at += 1;
+            continue;
         }
-        let length = line
-            .get(at..)?
-            .iter()
-            .take_while(|b| !is_blank(**b))
-            .count();
+        let rest = line.get(at..)?;
+        let length = memchr::memchr2(b' ', b'\t', rest).unwrap_or(rest.len());
         *fields.get_mut(count)? = (at, at + length);
         count += 1;
         at += length;

@@ -160,7 +160,7 @@ pub struct NatsStatus {
     pub held: u64,
     /// The newest error of any connection; it stays after a connection is back.
     pub last_error: Option<String>,
-    /// One for each that is wanted, then those for routes in quarantine.
+    /// One for each that is wanted.
     pub connections: Vec<ConnectionStatus>,
 }
 

@@ -20,14 +20,9 @@ use crate::router_contract::Poll as StatusPoll;
 const INBOX: (&str, u64) = ("1", 1);
 const STATUSES: (&str, u64) = ("2", 2);
 
-/// Why a message was not handed over.
+/// A message was not handed over: it is larger than the server takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// It is larger than the server takes.
-    TooLarge,
-    /// The connection has ended.
-    Ended,
-}
+pub(super) struct TooLarge;
 
 /// What a connection brings.
 #[derive(Debug)]
@@ -157,36 +152,30 @@ impl Connection {
         &self.wire.info().server_name
     }
 
-    /// Whether it takes a message now. If not, the task is woken when it does.
-    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
-        if self.has_ended {
-            return Poll::Ready(Err(Refusal::Ended));
-        }
-        self.wire.poll_room(cx).map(|has_room| {
-            if has_room {
-                Ok(())
-            } else {
-                self.has_ended = true;
-                Err(Refusal::Ended)
-            }
-        })
+    /// Whether it takes a message now. If not, the task is woken when it does, unless it has ended.
+    pub(super) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
+        let has_room = !self.has_ended && self.wire.has_room(cx);
+        self.has_ended |= self.wire.has_ended();
+        has_room
     }
 
     /// Hands over a request whose answer comes to the inbox; `headers` writes its header block. Only
-    /// after [`poll_room`](Self::poll_room) has said that there is room.
+    /// after [`has_room`](Self::has_room) has said that there is room.
     pub(super) fn request(
         &mut self,
         token: Token,
         subject: &str,
         headers: impl FnOnce(&mut Vec<u8>),
         payload: &Bytes,
-    ) -> Result<(), Refusal> {
-        self.block.clear();
-        headers(&mut self.block);
+    ) -> Result<(), TooLarge> {
         let reply = self.inbox.reply(token);
-        sent(
-            self.wire
-                .publish(subject.as_bytes(), reply, &self.block, payload),
+        hand_over(
+            &mut self.wire,
+            &mut self.block,
+            subject,
+            reply,
+            headers,
+            payload,
         )
     }
 
@@ -198,17 +187,19 @@ impl Connection {
         headers: impl FnOnce(&mut Vec<u8>),
         payload: &Bytes,
         now: Nanos,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), TooLarge> {
         let Self { slots, inbox, .. } = self;
         let Some((number, reply)) = slots.take(token, now, |number| inbox.slot(number).into())
         else {
             return self.request(token, subject, headers, payload);
         };
-        self.block.clear();
-        headers(&mut self.block);
-        let handed = sent(
-            self.wire
-                .publish(subject.as_bytes(), reply, &self.block, payload),
+        let handed = hand_over(
+            &mut self.wire,
+            &mut self.block,
+            subject,
+            reply,
+            headers,
+            payload,
         );
         if handed.is_err() {
             // Nothing was sent, so nothing will be answered.
@@ -229,12 +220,14 @@ impl Connection {
         subject: &str,
         headers: impl FnOnce(&mut Vec<u8>),
         payload: &Bytes,
-    ) -> Result<(), Refusal> {
-        self.block.clear();
-        headers(&mut self.block);
-        sent(
-            self.wire
-                .publish(subject.as_bytes(), b"", &self.block, payload),
+    ) -> Result<(), TooLarge> {
+        hand_over(
+            &mut self.wire,
+            &mut self.block,
+            subject,
+            b"",
+            headers,
+            payload,
         )?;
         self.unconfirmed.push_back((self.markers + 1, token));
         self.needs_marker = true;
@@ -285,7 +278,7 @@ impl Connection {
 
     /// Asks for the backpressure status; skipped when there is no room.
     pub(super) fn poll_status(&mut self, cx: &mut Context<'_>, subject: &str, poll: StatusPoll) {
-        if !matches!(self.poll_room(cx), Poll::Ready(Ok(()))) {
+        if !self.has_room(cx) {
             return;
         }
         self.block.clear();
@@ -307,10 +300,7 @@ impl Connection {
     /// Sends a message to ourselves, to measure how long it takes; unless one is on its way, or
     /// may not be sent. One that is lost goes with the connection.
     pub(super) fn probe(&mut self, cx: &mut Context<'_>, now: Nanos) {
-        if self.no_markers
-            || self.probe_sent.is_some()
-            || !matches!(self.poll_room(cx), Poll::Ready(Ok(())))
-        {
+        if self.no_markers || self.probe_sent.is_some() || !self.has_room(cx) {
             return;
         }
         self.probes += 1;
@@ -418,6 +408,20 @@ impl Connection {
     }
 }
 
-const fn sent(fits: bool) -> Result<(), Refusal> {
-    if fits { Ok(()) } else { Err(Refusal::TooLarge) }
+/// Puts a message with these headers on the wire; `block` is where they are written.
+fn hand_over(
+    wire: &mut Wire,
+    block: &mut Vec<u8>,
+    subject: &str,
+    reply: &[u8],
+    headers: impl FnOnce(&mut Vec<u8>),
+    payload: &Bytes,
+) -> Result<(), TooLarge> {
+    block.clear();
+    headers(block);
+    if wire.publish(subject.as_bytes(), reply, block, payload) {
+        Ok(())
+    } else {
+        Err(TooLarge)
+    }
 }

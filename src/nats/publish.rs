@@ -1,8 +1,8 @@
 //! From a request to what goes on the wire.
 
-use std::task::{Context, Poll};
+use std::task::Context;
 
-use super::connection::{Connection, Refusal};
+use super::connection::{Connection, TooLarge};
 use super::held::Held;
 use crate::clock::Nanos;
 use crate::route::{Route, RouteKind};
@@ -27,7 +27,7 @@ pub(super) fn hand_over(
     cx: &mut Context<'_>,
     now: Nanos,
 ) -> Handover {
-    if !matches!(connection.poll_room(cx), Poll::Ready(Ok(()))) {
+    if !connection.has_room(cx) {
         return Handover::Blocked;
     }
     let request = &held.request;
@@ -44,8 +44,7 @@ pub(super) fn hand_over(
     };
     match sent {
         Ok(()) => Handover::Done,
-        Err(Refusal::TooLarge) => Handover::TooLarge,
-        Err(Refusal::Ended) => Handover::Blocked,
+        Err(TooLarge) => Handover::TooLarge,
     }
 }
 

@@ -143,19 +143,13 @@ impl Wire {
         &self.info
     }
 
-    /// Whether there is room for a message; if not, the task is woken when there is. `false` when
-    /// the connection has ended.
-    pub(in crate::nats) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        if self.out.len() >= ROOM && self.ended.is_none() {
+    /// Whether there is room for a message; if not, the task is woken when there is, unless the
+    /// connection has ended.
+    pub(in crate::nats) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.out.len() >= ROOM {
             self.flush(cx);
         }
-        if self.ended.is_some() {
-            Poll::Ready(false)
-        } else if self.out.len() < ROOM {
-            Poll::Ready(true)
-        } else {
-            Poll::Pending
-        }
+        self.ended.is_none() && self.out.len() < ROOM
     }
 
     /// Sends a message with the next flush. An empty `reply` is none, an empty header block as well.

@@ -136,6 +136,11 @@ impl Crew {
         self.members.len() as u64
     }
 
+    /// Their processes, the witness included.
+    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
+        self.members.iter().map(|member| member.part.pid())
+    }
+
     /// What those had on their way that were killed.
     pub(crate) const fn killed(&self) -> Killed {
         self.killed

@@ -26,6 +26,7 @@
 //! | `events` | what each kind of event leaves behind, in bytes |
 //! | `ledger` | each request completes exactly once, with its own reply |
 //! | `sampler` | what the gateway's process uses and counts |
+//! | `machine` | what the processors did meanwhile |
 //! | `series` | what was measured, second by second |
 //! | `stats` | slopes, trends and variation of a series |
 //! | `evidence` | the directory of a run, which survives a full disk |
@@ -42,6 +43,7 @@ mod events;
 mod evidence;
 mod judge;
 mod ledger;
+mod machine;
 mod part;
 mod progress;
 mod quiescent;

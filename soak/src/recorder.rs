@@ -10,7 +10,8 @@ use crate::series::{Row, Series};
 const COLUMNS: &str = "second,phase,sent,done,ok,rejected,unknown,given_up,refused,faulty,p50_us,p99_us,\
                        p999_us,max_us,lag_max_us,rss_bytes,pss_bytes,\
                        rss_anon_bytes,rss_shmem_bytes,allocated_bytes,fds,threads,mappings,\
-                       cpu_ticks,pid";
+                       cpu_ticks,pid,in_flight,in_flight_limit,\
+                       idle_ticks,steal_ticks,server_cpu_ticks,router_cpu_ticks,clients_cpu_ticks";
 
 /// The files.
 #[derive(Debug)]
@@ -113,23 +114,31 @@ fn line(row: &Row, phase: &str) -> String {
         row.faulty,
         row.lag,
     );
+    let told = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
     match row.usage {
         Some(usage) => line.push_str(&format!(
-            ",{},{},{},{},{},{},{},{},{},{}",
+            ",{},{},{},{},{},{},{},{},{},{},{},{}",
             usage.resident,
             usage.proportional,
             usage.anonymous,
             usage.shared,
-            usage
-                .allocated
-                .map_or_else(String::new, |bytes| bytes.to_string()),
+            told(usage.gauges.allocated),
             usage.descriptors,
             usage.threads,
             usage.mappings,
             usage.ticks,
-            usage.pid
+            usage.pid,
+            told(usage.gauges.in_flight),
+            told(usage.gauges.limit),
         )),
-        None => line.push_str(",,,,,,,,,,"),
+        None => line.push_str(",,,,,,,,,,,,"),
+    }
+    match row.machine {
+        Some(machine) => line.push_str(&format!(
+            ",{},{},{},{},{}",
+            machine.idle, machine.stolen, machine.server, machine.router, machine.clients
+        )),
+        None => line.push_str(",,,,,"),
     }
     line
 }
@@ -172,7 +181,7 @@ mod tests {
             .lines()
             .map(|line| line.split(',').count())
             .collect();
-        assert_eq!(columns, [25, 25]);
+        assert_eq!(columns, [32, 32]);
         assert_eq!(evidence.failures().0, 0);
     }
 }

@@ -11,11 +11,12 @@ use crate::args::{Level, Rate, SoakArgs};
 use crate::crew::{Crew, Killed, Plan};
 use crate::evidence::Evidence;
 use crate::ledger::Account;
+use crate::machine::Machine;
 use crate::part::{Interrupt, SoakError};
 use crate::progress::Progress;
 use crate::quiescent::Point;
 use crate::recorder::Recorder;
-use crate::sampler::{self, Usage};
+use crate::sampler::{Gauges, Usage};
 use crate::series::Series;
 use crate::stage::{Build, Ended, REST, Stage};
 use crate::storm::{Event, Fault, Storm};
@@ -267,13 +268,14 @@ impl Run<'_> {
             return Ok(());
         }
         self.looked = Some(second);
+        let (server, router) = (self.stage.server.pid(), self.stage.router.pid());
+        if let Ok(machine) = Machine::take(server, router, self.crew.pids()) {
+            self.found.series.worked(second, machine);
+        }
         // Between two gateways there is none to look at.
         if self.stage.gateway.ended()?.is_none() {
             if let Ok(mut usage) = Usage::take(self.stage.gateway.pid()) {
-                let zero = self.found.zero.as_ref();
-                if zero.is_some_and(|zero| zero.allocated.is_some()) {
-                    usage.allocated = sampler::allocated(&self.stage.socket);
-                }
+                usage.gauges = Gauges::take(&self.stage.socket);
                 self.found.series.used(second, usage);
             }
         } else if self.storm.is_over() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipc_tools::history::Books;
 
 use crate::admin;
+use crate::machine::ticks;
 
 /// One look at a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +46,8 @@ pub(crate) struct Usage {
     pub(crate) anonymous: u64,
     /// The part that is of sessions (`RssShmem`), in bytes.
     pub(crate) shared: u64,
-    /// What the allocator has handed out and not got back, in bytes, where the gateway counts it.
-    pub(crate) allocated: Option<u64>,
+    /// What it said of itself.
+    pub(crate) gauges: Gauges,
     /// Open descriptors.
     pub(crate) descriptors: u64,
     /// Threads.
@@ -64,23 +65,19 @@ impl Usage {
         let field = |name: &str| line_of(&rollup, name).ok_or_else(gone);
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let part = |name: &str| line_of(&status, name).ok_or_else(gone);
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The name, which may hold anything, ends with the last bracket.
-        let (_, numbers) = stat.rsplit_once(") ").ok_or_else(gone)?;
-        let used = numbers.split(' ').skip(11).take(2);
         Ok(Self {
             pid,
             resident: field("Rss:")?,
             proportional: field("Pss:")?,
             anonymous: part("RssAnon:")?,
             shared: part("RssShmem:")?,
-            allocated: None,
+            gauges: Gauges::default(),
             descriptors: descriptors(pid)? as u64,
             threads: fs::read_dir(format!("/proc/{pid}/task"))?.count() as u64,
             mappings: fs::read_to_string(format!("/proc/{pid}/maps"))?
                 .lines()
                 .count() as u64,
-            ticks: used.filter_map(|number| number.parse::<u64>().ok()).sum(),
+            ticks: ticks(pid)?,
         })
     }
 }
@@ -129,17 +126,46 @@ const ALLOCATED: &str = "ipcgw_allocated_bytes";
 /// Longest wait for it where somebody looks once a second.
 const GLANCE: Duration = Duration::from_millis(200);
 
-/// What the gateway's allocator has handed out and not got back, in bytes; none where it is not counted,
-/// or is not told at once.
-pub(crate) fn allocated(socket: &Path) -> Option<u64> {
-    let text = admin::get_within(socket, "/metrics", GLANCE).ok()?;
-    gauge(&text, ALLOCATED)
+/// What the gateway says of itself; each is none where it was not told at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Gauges {
+    /// What the allocator has handed out and not got back, in bytes, where it is counted.
+    pub(crate) allocated: Option<u64>,
+    /// Requests accepted and not completed.
+    pub(crate) in_flight: Option<u64>,
+    /// Requests that may be on their way, of all workers and routes.
+    pub(crate) limit: Option<u64>,
+}
+
+impl Gauges {
+    /// Asks the gateway.
+    pub(crate) fn take(socket: &Path) -> Self {
+        admin::get_within(socket, "/metrics", GLANCE)
+            .map_or_else(|_| Self::default(), |text| Self::of(&text))
+    }
+
+    fn of(text: &str) -> Self {
+        Self {
+            allocated: gauge(text, ALLOCATED),
+            in_flight: samples(text, "ipcgw_in_flight").reduce(|sum, next| sum + next),
+            limit: samples(text, "ipcgw_in_flight_limit").reduce(|sum, next| sum + next),
+        }
+    }
 }
 
 /// The value of a gauge without labels.
 fn gauge(text: &str, name: &str) -> Option<u64> {
     let mut values = text.lines().filter_map(|line| line.strip_prefix(name));
     values.find_map(|rest| rest.strip_prefix(' ')?.parse().ok())
+}
+
+/// All samples of a name, whatever their labels.
+fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = u64> + 'a {
+    let lines = text.lines().filter(move |line| {
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with([' ', '{']))
+    });
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse().ok())
 }
 
 /// What the gateway counts.
@@ -165,13 +191,7 @@ impl Counters {
 
     /// The sum of all samples of a name.
     pub(crate) fn sum(&self, name: &str) -> u64 {
-        let lines = self.text.lines().filter(|line| {
-            line.strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with([' ', '{']))
-        });
-        lines
-            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
-            .sum()
+        samples(&self.text, name).sum()
     }
 }
 
@@ -212,7 +232,11 @@ mod tests {
         assert_eq!(counters.sum("ipcgw_timers"), 5);
         assert_eq!(counters.sum("ipcgw_nats_connected"), 2);
         assert_eq!(counters.allocated(), None);
-        let text = "# TYPE ipcgw_allocated_bytes gauge\nipcgw_allocated_bytes 640\n";
-        assert_eq!(gauge(text, ALLOCATED), Some(640));
+        let text = "# TYPE ipcgw_allocated_bytes gauge\nipcgw_allocated_bytes 640\n\
+                    ipcgw_in_flight{worker=\"0\"} 7\nipcgw_in_flight{worker=\"1\"} 2\n";
+        let gauges = Gauges::of(text);
+        assert_eq!(gauges.allocated, Some(640));
+        assert_eq!(gauges.in_flight, Some(9));
+        assert_eq!(gauges.limit, None);
     }
 }

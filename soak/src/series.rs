@@ -7,6 +7,7 @@ use ipc_ringbuf::{Code, Outcome};
 
 use crate::client::{Tick, decode};
 use crate::ledger::Account;
+use crate::machine::Machine;
 use crate::sampler::Usage;
 
 /// Nanoseconds of a second.
@@ -40,6 +41,8 @@ pub(crate) struct Row {
     pub(crate) lag: u64,
     /// What the gateway used, when it was looked at.
     pub(crate) usage: Option<Usage>,
+    /// What the processors did up to then.
+    pub(crate) machine: Option<Machine>,
     /// The histograms of latency and lag, as text.
     pub(crate) latencies: String,
     pub(crate) lags: String,
@@ -66,6 +69,7 @@ struct Building {
     latency: Option<Histogram<u64>>,
     lag: Option<Histogram<u64>>,
     usage: Option<Usage>,
+    machine: Option<Machine>,
 }
 
 /// All seconds.
@@ -122,6 +126,13 @@ impl Series {
     pub(crate) fn used(&mut self, second: u64, usage: Usage) {
         if second >= self.rows.len() as u64 {
             self.building.entry(second).or_default().usage = Some(usage);
+        }
+    }
+
+    /// Takes what the processors did.
+    pub(crate) fn worked(&mut self, second: u64, machine: Machine) {
+        if second >= self.rows.len() as u64 {
+            self.building.entry(second).or_default().machine = Some(machine);
         }
     }
 
@@ -237,6 +248,7 @@ impl Building {
             latency: [at(0.5), at(0.99), at(0.999), at(1.0)],
             lag: self.lag.as_ref().map_or(0, Histogram::max),
             usage: self.usage,
+            machine: self.machine,
             latencies: latency.map_or_else(String::new, crate::client::encode),
             lags: self
                 .lag

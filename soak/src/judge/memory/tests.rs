@@ -180,7 +180,7 @@ fn run(minutes: u64, points: &[(u64, u32, u64, Option<u64>)]) -> (Measured, Soak
                     proportional: 40 << 20,
                     anonymous: *anonymous,
                     shared: 20 << 20,
-                    allocated: None,
+                    gauges: Gauges::default(),
                     descriptors: 40,
                     threads: 3,
                     mappings: 50,

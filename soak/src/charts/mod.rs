@@ -1,24 +1,22 @@
 //! Charts of a run for people: throughput, latency, memory, descriptors and threads over time, with
-//! marks where something was broken or paused. The same picture as PNG and as SVG.
+//! marks where something was broken or paused. The same picture as PNG and as SVG. What is drawn is in
+//! `panels`; here is how.
+
+mod panels;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
-use crate::series::{Row, Series, Span};
+use crate::series::{Series, Span};
+use panels::{Panel, number, panels};
 
 /// Pixels.
-const SIZE: (u32, u32) = (1600, 1720);
+const SIZE: (u32, u32) = (1600, 2520);
 const HEAD: u32 = 92;
-/// Points that a line has at most: as many as can be told apart.
-const POINTS: usize = 800;
 /// The font of the PNG; see its licence beside it.
-const FONT: &[u8] = include_bytes!("../assets/DejaVuSans-subset.ttf");
+const FONT: &[u8] = include_bytes!("../../assets/DejaVuSans-subset.ttf");
 
-const BLUE: RGBColor = RGBColor(31, 99, 171);
-const TEAL: RGBColor = RGBColor(20, 145, 130);
-const AMBER: RGBColor = RGBColor(214, 126, 16);
-const BRICK: RGBColor = RGBColor(190, 48, 38);
 const INK: RGBColor = RGBColor(45, 52, 60);
 const GRID: RGBColor = RGBColor(225, 229, 233);
 const PAUSE: RGBColor = RGBColor(150, 158, 168);
@@ -48,22 +46,6 @@ pub(crate) fn draw(series: &Series, title: &str, png: &std::path::Path) -> Resul
     picture(&root, series, title)?;
     root.present().map_err(|error| error.to_string())?;
     Ok(svg)
-}
-
-/// A line of a panel.
-struct Line {
-    name: &'static str,
-    colour: RGBColor,
-    points: Vec<(f64, f64)>,
-}
-
-/// One of the stacked diagrams.
-struct Panel {
-    title: &'static str,
-    unit: &'static str,
-    lines: Vec<Line>,
-    is_logarithmic: bool,
-    from_zero: bool,
 }
 
 fn picture<B: DrawingBackend>(
@@ -200,127 +182,6 @@ impl<B: DrawingBackend> Room<'_, B> {
     }
 }
 
-/// The panels.
-fn panels(rows: &[Row]) -> Vec<Panel> {
-    let line = |name, colour, value: &dyn Fn(&Row) -> Option<f64>, pick| Line {
-        name,
-        colour,
-        points: thin(rows, value, pick),
-    };
-    let percentile = |at: usize| {
-        move |row: &Row| {
-            let micros = row.latency.get(at).copied().filter(|micros| *micros > 0)?;
-            Some(number(micros) / 1000.0)
-        }
-    };
-    let mib = |bytes: u64| number(bytes) / 1_048_576.0;
-    let (p50, p99, p999) = (percentile(0), percentile(1), percentile(2));
-    vec![
-        Panel {
-            title: "Throughput",
-            unit: "completions per second",
-            lines: vec![
-                line("answered OK", BLUE, &|row| Some(number(row.ok)), mean),
-                line(
-                    "every other outcome",
-                    BRICK,
-                    &|row| Some(number(row.done.saturating_sub(row.ok))),
-                    f64_max,
-                ),
-            ],
-            is_logarithmic: false,
-            from_zero: true,
-        },
-        Panel {
-            title: "Latency from the intended send time, of what was answered",
-            unit: "milliseconds (logarithmic)",
-            lines: vec![
-                line("p99.9", BRICK, &p999, f64_max),
-                line("p99", AMBER, &p99, f64_max),
-                line("p50", BLUE, &p50, mean),
-            ],
-            is_logarithmic: true,
-            from_zero: false,
-        },
-        Panel {
-            title: "Memory of the gateway",
-            unit: "MiB",
-            lines: vec![
-                line(
-                    "resident (RSS)",
-                    BLUE,
-                    &|row| Some(mib(row.usage?.resident)),
-                    f64_max,
-                ),
-                line(
-                    "proportional (PSS)",
-                    TEAL,
-                    &|row| Some(mib(row.usage?.proportional)),
-                    f64_max,
-                ),
-                line(
-                    "heap and stacks (RssAnon)",
-                    AMBER,
-                    &|row| Some(mib(row.usage?.anonymous)),
-                    f64_max,
-                ),
-                line(
-                    "allocated",
-                    BRICK,
-                    &|row| Some(mib(row.usage?.allocated?)),
-                    f64_max,
-                ),
-            ],
-            is_logarithmic: false,
-            from_zero: false,
-        },
-        Panel {
-            title: "Descriptors and threads of the gateway",
-            unit: "count",
-            lines: vec![
-                line(
-                    "descriptors",
-                    BLUE,
-                    &|row| Some(number(row.usage?.descriptors)),
-                    f64_max,
-                ),
-                line(
-                    "threads",
-                    AMBER,
-                    &|row| Some(number(row.usage?.threads)),
-                    f64_max,
-                ),
-            ],
-            is_logarithmic: false,
-            from_zero: true,
-        },
-    ]
-}
-
-/// At most [`POINTS`] points, each of a group of rows, in minutes.
-fn thin(
-    rows: &[Row],
-    value: &dyn Fn(&Row) -> Option<f64>,
-    pick: fn(&[f64]) -> f64,
-) -> Vec<(f64, f64)> {
-    let size = rows.len().div_ceil(POINTS).max(1);
-    rows.chunks(size)
-        .filter_map(|group| {
-            let values: Vec<f64> = group.iter().filter_map(value).collect();
-            let at = group.first()?.second;
-            (!values.is_empty()).then(|| (number(at) / 60.0, pick(&values)))
-        })
-        .collect()
-}
-
-fn mean(values: &[f64]) -> f64 {
-    crate::stats::mean(values).unwrap_or(0.0)
-}
-
-fn f64_max(values: &[f64]) -> f64 {
-    values.iter().copied().fold(0.0, f64::max)
-}
-
 /// The kinds of marks in the order in which they occur first, pauses first of all.
 fn kinds(spans: &[Span]) -> Vec<(&'static str, RGBColor)> {
     let mut kinds: Vec<(&'static str, RGBColor)> = Vec::new();
@@ -343,11 +204,6 @@ fn edges(span: &Span, least: f64, end: f64) -> (f64, f64) {
     let from = number(span.from) / 60.0;
     let to = number(span.to.unwrap_or(span.from) + 1) / 60.0;
     (from.min(end), to.max(from + least).min(end))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for a picture")]
-const fn number(value: u64) -> f64 {
-    value as f64
 }
 
 /// A number as short as it can be read.
@@ -395,6 +251,7 @@ mod tests {
             "completions per second",
             "minutes since the start",
             "MiB",
+            "taken by the host",
         ] {
             assert!(svg.contains(text), "{text}");
         }

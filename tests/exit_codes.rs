@@ -231,6 +231,15 @@ fn what_is_no_gateway_is_69() {
 }
 
 #[test]
+fn a_hand_over_of_another_form_is_2_and_of_this_one_0() {
+    let words = ["form 1, not 2", "attach again"];
+    fails(&["check-config", "--takes-over", "2"], 2, &words);
+    let own = ["check-config", "--takes-over", "1", "--config", "/dev/null"];
+    let output = run(Path::new(PROGRAM), &own, false);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
 fn a_place_that_cannot_be_listened_on_is_73() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");

@@ -135,6 +135,11 @@ pub struct ServeArgs {
 
 Exit codes: 0 it can be used, 2 a flag is wrong, 78 the configuration is wrong.")]
 pub struct CheckConfigArgs {
+    /// Fail also if this program does not take over sessions that are handed over in this form; a
+    /// gateway asks this of the program that is to follow it.
+    #[arg(long, value_name = "FORM", hide = true)]
+    pub takes_over: Option<u32>,
+
     /// Flags that win over environment and file.
     #[command(flatten)]
     pub overrides: OverrideArgs,

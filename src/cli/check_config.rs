@@ -6,12 +6,22 @@ use super::args::CheckConfigArgs;
 use super::exit::Exit;
 use super::output::{complain, print_line};
 use crate::config::{Config, Refused};
+use crate::control::FORM;
 
 /// Prints one line; exit 0 if it can be used. If not, 78 (or 2, if a flag is to blame) with a line for
 /// each thing that is wrong, and where that holds no secret the line of the file under it.
 #[must_use]
 pub fn run(args: &CheckConfigArgs) -> ExitCode {
-    check(Config::load(&args.overrides.to_overrides())).into()
+    match args.takes_over {
+        Some(form) if form != FORM => {
+            complain(format_args!(
+                "this program takes over sessions in form {FORM}, not {form}; with a stop and a start, \
+                 clients attach again"
+            ));
+            Exit::Usage.into()
+        }
+        _ => check(Config::load(&args.overrides.to_overrides())).into(),
+    }
 }
 
 fn check(config: Result<Config, Refused>) -> Exit {

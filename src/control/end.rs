@@ -22,6 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
+use super::handover::FORM;
 use super::manager::Manager;
 use super::reloading::Reloads;
 use super::room::Room;
@@ -195,11 +196,11 @@ impl End<'_> {
     }
 }
 
-/// Asks a program whether it could serve as this one was told to.
+/// Asks a program whether it could serve as this one was told to, and go on with these sessions.
 fn check(program: PathBuf) -> JoinHandle<Result<PathBuf, String>> {
     spawn_blocking(move || {
         let mut command = Command::new(&program);
-        command.arg("check-config");
+        command.args(["check-config", "--takes-over", &FORM.to_string()]);
         command.args(env::args_os().skip_while(|word| word != "serve").skip(1));
         match command.output() {
             Ok(output) if output.status.success() => Ok(program),

@@ -16,7 +16,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ipc_ringbuf::layout::{Geometry, GeometryError, Layout};
+use ipc_ringbuf::layout::{Geometry, GeometryError, Layout, WIRE_VERSION};
 use ipc_ringbuf::port::Cursors;
 use ipc_ringbuf::sys;
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
@@ -28,8 +28,13 @@ use super::manager::Manager;
 
 /// Names the process that is to take over, and the state's descriptor: `PID:NUMBER`.
 const VARIABLE: &str = "IPC_GATEWAY_HANDOVER";
-/// The state's first line: its form, which grows by one with every change.
-const HEAD: &[u8] = b"ipc-gateway hand-over 1\n";
+/// The form of what is handed over, which grows by one with every change of the state or of the rings.
+/// `check-config` is asked whether it is its own before anything is given away.
+pub const FORM: u32 = 1;
+const _: () = assert!(
+    WIRE_VERSION == 1,
+    "rings of another layout are another form"
+);
 /// Longest state, in bytes: that of 65,536 sessions.
 const MOST_BYTES: u64 = 64 << 20;
 /// What names begin with in the service manager's store.
@@ -256,11 +261,16 @@ fn inherited() -> HashMap<Key, OwnedFd> {
     taken.collect()
 }
 
+/// The state's first line.
+fn head() -> String {
+    format!("ipc-gateway hand-over {FORM}\n")
+}
+
 /// The state in memory that nobody can change.
 fn sealed(state: &State) -> io::Result<OwnedFd> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let mut file = File::from(memfd_create("ipc-gateway-handover", flags)?);
-    file.write_all(HEAD)?;
+    file.write_all(head().as_bytes())?;
     serde_json::to_writer(&mut file, state)?;
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals()))?;
     Ok(file.into())
@@ -284,7 +294,7 @@ fn read(mut file: File) -> io::Result<State> {
     let mut text = Vec::new();
     file.read_to_end(&mut text)?;
     let body = text
-        .strip_prefix(HEAD)
+        .strip_prefix(head().as_bytes())
         .ok_or_else(|| invalid("the state is of another release"))?;
     Ok(serde_json::from_slice(body)?)
 }

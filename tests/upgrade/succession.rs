@@ -2,7 +2,9 @@
 //! store on SIGTERM.
 
 use std::collections::HashMap;
+use std::fs::Permissions;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +18,7 @@ use super::RESTARTS;
 use crate::support::activation::Manager;
 use crate::support::admin::get;
 use crate::support::gateway::{
-    Gateway, attach, attach_with, connected, start, start_configured, until_connected,
+    Gateway, attach, attach_with, connected, start, start_by, start_configured, until_connected,
 };
 use crate::support::history::Histories;
 use crate::support::raw::{RawClient, call};
@@ -219,6 +221,27 @@ fn a_program_or_a_configuration_that_cannot_serve_takes_nothing_over() {
     std::fs::write(&config, "").unwrap();
     hand_over(&gateway);
     ask(&mut client, "now another");
+    assert!(client.end_reason().is_none());
+}
+
+#[test]
+fn a_program_that_does_not_read_this_form_takes_nothing_over() {
+    let place = tempfile::tempdir().unwrap();
+    let program = place.path().join("ipc-gateway");
+    let copied = format!("cp \"$0\" {0} && exec {0} \"$@\"", program.display());
+    let gateway = start_by(&["sh", "-c", &copied], "", LOOPBACK);
+    let mut client = attach(&gateway);
+    let next = place.path().join("next");
+    std::fs::write(&next, "#!/bin/sh\necho \"asked: $*\" >&2\nexit 2\n").unwrap();
+    std::fs::set_permissions(&next, Permissions::from_mode(0o755)).unwrap();
+    std::fs::rename(&next, &program).unwrap();
+    signal("-USR2", gateway.pid());
+    eventually("it says why", || {
+        gateway.log().contains("no other gateway can take over")
+    });
+    let asked = "asked: check-config --takes-over 1 --socket ";
+    assert!(gateway.log().contains(asked), "{}", gateway.log());
+    ask(&mut client, "still here");
     assert!(client.end_reason().is_none());
 }
 

@@ -6,11 +6,12 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::exit_codes::fails;
-use crate::support::gateway::program;
+use crate::support::gateway::{program, start_by};
 use crate::support::server::Server;
 use crate::support::wire::Wire;
 
 const SUBJECT: &str = "beamline.router.v1.decide";
+const LOOPBACK: &[&str] = &["--upstream", "loopback"];
 const PASSWORD: &str = "s3cret-of-the-gateway";
 /// Few enough sessions for any limit on descriptors.
 const CONFIG: &str = "control.max_sessions = 16\n";
@@ -155,6 +156,26 @@ fn a_good_set_up_is_ok_and_every_documented_check_is_made_without_a_message_to_a
     // Nothing was made.
     let files = setup.0.path().read_dir().unwrap();
     assert_eq!(files.count(), 2);
+}
+
+#[test]
+fn beside_a_gateway_its_limits_are_judged() {
+    let gateway = start_by(&["prlimit", "--nofile=1900:1900"], CONFIG, LOOPBACK);
+    let socket = gateway.socket.to_str().unwrap();
+    let config = gateway.socket.with_file_name("config.toml");
+    let mut command = Command::new(program());
+    command
+        .arg("doctor")
+        .args(LOOPBACK)
+        .args(["--socket", socket]);
+    command.arg("--config").arg(&config);
+    let report = Report::of(&mut command);
+    let pid = format!("the gateway that runs, process {}", gateway.pid());
+    report.has("process", "OK", &pid);
+    report.has("descriptors", "OK", "at most 1900 open descriptors");
+    drop(gateway);
+    let report = Report::of(&mut command);
+    report.has("process", "OK", "this process's own");
 }
 
 #[test]

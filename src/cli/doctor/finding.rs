@@ -18,6 +18,8 @@ pub(super) enum Level {
 /// What is checked; `docs/OPERATIONS.md` has a line for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) enum Check {
+    #[serde(rename = "process")]
+    Process,
     #[serde(rename = "kernel")]
     Kernel,
     #[serde(rename = "descriptors")]

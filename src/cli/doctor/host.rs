@@ -3,9 +3,11 @@
 use std::fs::read_to_string;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
 
 use ipc_ringbuf::sys::{self, BellPage};
 
+use super::process::Process;
 use crate::control::sees_processes;
 
 /// What is seen of the machine. `None` where the machine does not say.
@@ -35,20 +37,28 @@ pub(super) struct HostFacts {
 }
 
 impl HostFacts {
-    pub(super) fn look() -> Self {
+    /// Looks at the machine, and at what it grants this process.
+    pub(super) fn look(process: &Process) -> Self {
         let line = |path: &str| read_to_string(path).ok().map(|text| text.trim().to_owned());
+        let directory = process.directory();
+        let granted = |name: &str| read_to_string(directory.join(name)).ok();
         let cpu = "/sys/devices/system/cpu";
         Self {
             kernel: line("/proc/sys/kernel/osrelease"),
             rings: rings().map_err(|(what, error)| format!("{what}: {error}")),
             sees_processes: sees_processes().unwrap_or(false),
-            descriptors: line("/proc/self/limits").and_then(|text| hard_descriptors(&text)),
-            memory: memory(),
+            descriptors: granted("limits").and_then(|text| hard_descriptors(&text)),
+            memory: memory(&granted("cgroup").unwrap_or_default()),
             swaps: line("/proc/swaps").map_or(0, |text| text.lines().count().saturating_sub(1)),
-            all_users: line("/proc/self/uid_map").map(|map| maps_everybody(&map)),
-            hidden: line("/proc/self/mountinfo").and_then(|text| hidepid(&text)),
+            all_users: granted("uid_map").map(|map| maps_everybody(&map)),
+            hidden: granted("mountinfo").and_then(|text| hidepid(&text)),
             clock: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: match process {
+                Process::Gateway(_) => granted("status").and_then(|text| allowed_cores(&text)),
+                // This knows the quota of the control group too.
+                Process::Own | Process::Unseen => None,
+            }
+            .unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
             isolated: line(&format!("{cpu}/isolated")).filter(|list| !list.is_empty()),
             governor: line(&format!("{cpu}/cpu0/cpufreq/scaling_governor")),
         }
@@ -69,7 +79,17 @@ fn rings() -> Result<(), (&'static str, io::Error)> {
     Ok(())
 }
 
-/// The hard limit in `/proc/self/limits`.
+/// The cores that a process's `status` lets it run on.
+fn allowed_cores(status: &str) -> Option<usize> {
+    let mut lines = status.lines();
+    let masks = lines.find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
+    let masks = masks.trim().split(',');
+    let cores = masks.map(|mask| u32::from_str_radix(mask, 16).map(u32::count_ones));
+    let cores: u32 = cores.sum::<Result<_, _>>().ok()?;
+    usize::try_from(cores).ok().filter(|cores| *cores > 0)
+}
+
+/// The hard limit in a process's `limits`.
 fn hard_descriptors(limits: &str) -> Option<u64> {
     let line = limits
         .lines()
@@ -96,11 +116,11 @@ fn hidepid(mounts: &str) -> Option<String> {
     (!matches!(found, "hidepid=0" | "hidepid=off")).then(|| found.to_owned())
 }
 
-fn memory() -> Option<(u64, &'static str)> {
+/// What can be had by a process of these control groups.
+fn memory(groups: &str) -> Option<(u64, &'static str)> {
     let info = read_to_string("/proc/meminfo").ok()?;
     let free = available(&info)?;
-    let groups = read_to_string("/proc/self/cgroup").unwrap_or_default();
-    match in_group(Path::new("/sys/fs/cgroup"), &groups) {
+    match in_group(Path::new("/sys/fs/cgroup"), groups) {
         Some(left) if left < free => Some((left, "the limit of the control group")),
         _ => Some((free, "MemAvailable")),
     }
@@ -138,6 +158,9 @@ mod tests {
         let limits = "Limit  Soft Limit  Hard Limit  Units\n\
                       Max open files            1024                 524288               files \n";
         assert_eq!(hard_descriptors(limits), Some(524_288));
+        let status = "Name:\tx\nCpus_allowed:\tff,80000001\nCpus_allowed_list:\t0,31-39\n";
+        assert_eq!(allowed_cores(status), Some(10));
+        assert_eq!(allowed_cores("Cpus_allowed:\t0\n"), None);
         assert!(maps_everybody("         0          0 4294967295"));
         assert!(!maps_everybody("         0       1000          1"));
         let mounts = "22 28 0:20 / /proc rw,nosuid shared:5 - proc proc rw,hidepid=invisible\n";
@@ -168,8 +191,10 @@ mod tests {
 
     #[test]
     fn this_machine_has_what_the_rings_need() {
-        let host = HostFacts::look();
-        assert_eq!(host.rings, Ok(()));
-        assert!(host.cores > 0 && host.descriptors.is_some() && host.memory.is_some());
+        for process in [Process::Own, Process::Gateway(std::process::id())] {
+            let host = HostFacts::look(&process);
+            assert_eq!(host.rings, Ok(()));
+            assert!(host.cores > 0 && host.descriptors.is_some() && host.memory.is_some());
+        }
     }
 }

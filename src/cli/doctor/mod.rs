@@ -6,6 +6,7 @@
 //! | `finding` | the checks by name, and what one has found |
 //! | `host` | looking: what the kernel, `/proc` and `/sys` say |
 //! | `machine` | judging that |
+//! | `process` | whose limits are judged |
 //! | `place` | the socket's place |
 //! | `rights` | judging what the user may do at a server |
 //! | `servers` | judging what else `nats::probe` has seen |
@@ -16,6 +17,7 @@ mod finding;
 mod host;
 mod machine;
 mod place;
+mod process;
 mod rights;
 mod servers;
 
@@ -31,6 +33,7 @@ use crate::settings::UpstreamKind;
 
 use self::finding::{Finding, Level};
 use self::host::HostFacts;
+use self::process::Process;
 
 /// Prints a line for each check, and one with what to do under each that is not OK; exit 1 if one
 /// is FAIL, 78 (or 2, if a flag is to blame) if the configuration cannot be used.
@@ -40,7 +43,9 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
         Ok(config) => config,
         Err(refused) => return complain_of(&refused).into(),
     };
-    let mut findings = machine::judge(&HostFacts::look(), &config);
+    let process = Process::find(&config.control.admin);
+    let mut findings = vec![process.finding()];
+    findings.extend(machine::judge(&HostFacts::look(&process), &config));
     findings.extend(place::examine(&config.control));
     if config.upstream == UpstreamKind::Nats {
         let subjects: Vec<&str> = config

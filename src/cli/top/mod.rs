@@ -37,6 +37,13 @@ pub use sessions::Column;
 use super::exit::Exit;
 use super::output::complain;
 use crate::config::admin_address;
+use crate::settings::AdminAddress;
+
+/// The process of the gateway that answers at this address; none when none does.
+#[must_use]
+pub(super) fn running(address: &AdminAddress) -> Option<u32> {
+    ask::ask(address).ok().map(|status| status.gateway.pid)
+}
 
 /// Shows the view until it is left; exit 0, or 69 when there is no gateway at the start, 77
 /// when it may not be asked.

@@ -12,6 +12,10 @@ use crate::router_contract::Decimal;
 
 /// Payloads of this many bytes and more are written from where they lie.
 const LARGE: usize = 16 * 1024;
+/// Written bytes at the beginning of the tail from which on they are taken out of it, if no more than as
+/// many follow: each byte is moved once at most on average, and a transport that never takes everything
+/// does not make the tail grow.
+const STALE: usize = 64 * 1024;
 /// Pieces that one system call writes at most.
 const PIECES: usize = 64;
 
@@ -132,6 +136,9 @@ impl Out {
         if self.is_empty() {
             self.tail.clear();
             self.written = 0;
+        } else if self.written >= STALE && self.written >= self.tail.len() / 2 {
+            self.tail.drain(..self.written);
+            self.written = 0;
         }
     }
 
@@ -209,6 +216,34 @@ mod tests {
                     HPUB a r 18 19\r\nNATS/1.0\r\nx: y\r\n\r\nz\r\n\
                     HPUB a 12 12\r\nNATS/1.0\r\n\r\n\r\n";
         assert_eq!(written(&mut out, usize::MAX), text.as_bytes());
+    }
+
+    #[test]
+    fn a_transport_that_never_takes_all_does_not_make_it_grow() {
+        let mut out = Out::default();
+        let mut narrow = Narrow {
+            taken: Vec::new(),
+            width: 60_000,
+            is_full: false,
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        let payload = Bytes::from(vec![b'x'; 1000]);
+        let mut sent = 0;
+        for _ in 0..1000 {
+            while out.len() < 128 * 1024 {
+                out.message(b"subject", b"reply", b"", &payload);
+                sent += "PUB subject reply 1000\r\n".len() + payload.len() + 2;
+            }
+            assert!(out.poll_flush(&mut narrow, &mut cx).is_pending());
+            assert!(out.tail.capacity() < 1024 * 1024, "{}", out.tail.capacity());
+        }
+        assert!(sent > 50_000_000);
+        narrow.taken.extend(written(&mut out, usize::MAX));
+        assert_eq!(narrow.taken.len(), sent);
+        let mut lines = narrow
+            .taken
+            .chunks_exact("PUB subject reply 1000\r\n".len() + 1002);
+        assert!(lines.all(|line| line.starts_with(b"PUB subject") && line.ends_with(b"x\r\n")));
     }
 
     proptest! {

@@ -45,8 +45,9 @@ async fn config(settings: &TlsSettings) -> Result<ClientConfig, String> {
     };
     let chain = certificates(cert).await?;
     let secret = files::read(key).await?;
+    // What the parser says of a file may have the file in it.
     let secret = PrivateKeyDer::from_pem_slice(secret.reveal().as_bytes())
-        .map_err(|error| format!("no private key in {}: {error}", key.display()))?;
+        .map_err(|_| format!("no private key in PEM form in {}", key.display()))?;
     builder
         .with_client_auth_cert(chain, secret)
         .map_err(|error| {
@@ -88,13 +89,54 @@ async fn system() -> Result<RootCertStore, String> {
 }
 
 async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = files::read(path).await?;
-    let certificates: Result<Vec<_>, _> =
-        CertificateDer::pem_slice_iter(text.reveal().as_bytes()).collect();
+    let bytes = files::read_bytes(path).await?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    // What the parser says may have a key in it that stands in the same file.
     let certificates =
-        certificates.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        certificates.map_err(|_| format!("{} is not in PEM form", path.display()))?;
     if certificates.is_empty() {
         return Err(format!("no certificate in {}", path.display()));
     }
     Ok(certificates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_error_has_a_key_in_it() {
+        let write = |text: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            file
+        };
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let certificate = write(&made.cert.pem());
+        // As keys become that are passed through a variable of the environment.
+        let key = "-----BEGIN PRIVATE KEY-----\\nTUMsecret\\n-----END PRIVATE KEY-----";
+        for broken in [key.to_owned(), format!("{key}\\n"), format!("{key}\n")] {
+            let broken = write(&broken);
+            let path = Some(broken.path().to_owned());
+            let as_key = TlsSettings {
+                ca_file: Some(certificate.path().to_owned()),
+                cert_file: Some(certificate.path().to_owned()),
+                key_file: path.clone(),
+                ..TlsSettings::default()
+            };
+            let as_authority = TlsSettings {
+                ca_file: path,
+                ..TlsSettings::default()
+            };
+            for settings in [as_key, as_authority] {
+                let error = config(&settings).await.unwrap_err();
+                let numbers = format!("{:?}", b"TUMsecret");
+                let numbers = numbers.trim_matches(['[', ']']);
+                assert!(
+                    !error.contains("TUM") && !error.contains(numbers),
+                    "{error}"
+                );
+            }
+        }
+    }
 }

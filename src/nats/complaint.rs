@@ -57,7 +57,11 @@ impl Requester {
         match Complaint::of(&text) {
             Complaint::Publish(subject) => {
                 metrics.errors_permission.increment();
-                self.desk.forbidden(serial, subject, now);
+                let connection = self.pool.connection(serial);
+                match connection.filter(|it| it.is_marker(subject)) {
+                    Some(connection) => connection.refuse_markers(),
+                    None => self.desk.forbidden(serial, subject, now),
+                }
             }
             Complaint::Subscription(subject) => {
                 metrics.errors_permission.increment();
@@ -76,7 +80,13 @@ impl Requester {
                     connection.complaint = Some(text.clone());
                 }
             }
-            Complaint::Other => metrics.errors_other.increment(),
+            Complaint::Other => {
+                metrics.errors_other.increment();
+                // It may be why the server closes it next.
+                if let Some(connection) = self.pool.connection(serial) {
+                    connection.complaint = Some(text.clone());
+                }
+            }
         }
         if self.log_again <= now {
             self.log_again = Nanos(now.0.saturating_add(LOG_NS));

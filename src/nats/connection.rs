@@ -33,6 +33,8 @@ pub(super) enum Arrival {
     Pushed(Message),
     /// Something that the server says about the connection.
     Word(Word),
+    /// Something that nobody waits for.
+    Nothing,
 }
 
 /// What a server says about a connection.
@@ -42,6 +44,8 @@ pub(super) enum Word {
     Lame,
     /// It complains.
     Complaint(String),
+    /// It says anew what it takes.
+    Limits,
 }
 
 /// A connection that is up, or was until a moment ago.
@@ -116,6 +120,7 @@ impl Connection {
         }
         Self {
             serial,
+            is_lame: wire.info().is_lame(),
             wire,
             inbox,
             slots: Slots::default(),
@@ -125,7 +130,6 @@ impl Connection {
             needs_marker: false,
             marker_seen: 0,
             since: Nanos(0),
-            is_lame: false,
             has_ended: false,
             complaint: None,
             no_markers: false,
@@ -208,12 +212,18 @@ impl Connection {
         handed
     }
 
-    /// Whose answer has come on a subject that is used again; `None` when it has come before.
-    pub(super) fn answered(&mut self, slot: u64) -> Option<Token> {
-        self.slots.give_back(slot)
+    /// Whose answer is to come on a subject that is used again; `None` when it has come before.
+    pub(super) fn asked(&self, slot: u64) -> Option<Token> {
+        self.slots.asked(slot)
     }
 
-    /// Hands over a message that a marker will confirm; otherwise like [`request`](Self::request).
+    /// It has come: the subject may be used again.
+    pub(super) fn answered(&mut self, slot: u64) {
+        self.slots.give_back(slot);
+    }
+
+    /// Hands over a message that a marker will confirm, so only where markers may be sent; otherwise like
+    /// [`request`](Self::request).
     pub(super) fn publish(
         &mut self,
         token: Token,
@@ -265,9 +275,17 @@ impl Connection {
         self.send_marker(0);
     }
 
-    /// Whether this is the subject of the first marker.
-    pub(super) fn is_first_marker(&self, subject: &str) -> bool {
-        self.inbox.parse(subject.as_bytes()) == Some(Address::Marker(0))
+    /// Whether this is the subject of a marker.
+    pub(super) fn is_marker(&self, subject: &str) -> bool {
+        let address = self.inbox.parse(subject.as_bytes());
+        matches!(address, Some(Address::Marker(_)))
+    }
+
+    /// Notes that the server refuses markers: what waits for one is never confirmed.
+    pub(super) fn refuse_markers(&mut self) {
+        self.no_markers = true;
+        self.needs_marker = false;
+        self.unconfirmed.clear();
     }
 
     fn send_marker(&mut self, number: u64) {
@@ -324,28 +342,13 @@ impl Connection {
         if let Some(early) = self.early.pop_front() {
             return Poll::Ready(Some(early));
         }
-        loop {
-            let Poll::Ready(event) = self.wire.poll_event(cx) else {
-                return Poll::Pending;
-            };
-            let is_end = matches!(event, Event::Ended(_));
-            let arrival = self.arrival(event);
-            if is_end || arrival.is_some() {
-                return Poll::Ready(arrival);
-            }
-        }
+        self.wire.poll_event(cx).map(|event| self.arrival(event))
     }
 
     /// Writes, and waits for what comes next; `None` when the connection has ended.
     pub(super) async fn next(&mut self) -> Option<Arrival> {
-        loop {
-            let event = self.wire.next().await;
-            let is_end = matches!(event, Event::Ended(_));
-            let arrival = self.arrival(event);
-            if is_end || arrival.is_some() {
-                return arrival;
-            }
-        }
+        let event = self.wire.next().await;
+        self.arrival(event)
     }
 
     /// Lets what has come be found by whoever polls next.
@@ -353,23 +356,31 @@ impl Connection {
         self.early = early;
     }
 
-    /// What an event means; `None` if nothing to anybody else. Notes the end.
+    /// What an event means; `None` if it is the end, which is noted.
     fn arrival(&mut self, event: Event) -> Option<Arrival> {
         match event {
             Event::Message(head) => {
                 let address = self.inbox.parse(self.wire.subject(&head));
                 let (sid, has_reply) = (head.sid, head.has_reply);
                 let message = self.wire.take(&head);
-                match sid {
-                    _ if sid == INBOX.1 => Some(Arrival::Inbox(address, message)),
+                Some(match sid {
+                    _ if sid == INBOX.1 => Arrival::Inbox(address, message),
                     // With a reply subject it is somebody's poll, perhaps our own, not a status.
-                    _ if sid == STATUSES.1 && !has_reply => Some(Arrival::Pushed(message)),
-                    _ => None,
-                }
+                    _ if sid == STATUSES.1 && !has_reply => Arrival::Pushed(message),
+                    _ => Arrival::Nothing,
+                })
             }
             Event::Lame => Some(Arrival::Word(Word::Lame)),
             Event::Complaint(text) => Some(Arrival::Word(Word::Complaint(text))),
-            Event::Info | Event::Pong => None,
+            Event::Info => Some(Arrival::Word(Word::Limits)),
+            Event::Pong => {
+                // It has lived on, whatever its server complained of.
+                if !self.has_ended {
+                    self.complaint = None;
+                }
+                Some(Arrival::Nothing)
+            }
+            Event::Nothing => Some(Arrival::Nothing),
             Event::Ended(reason) => {
                 self.has_ended = true;
                 self.complaint = self.complaint.take().or(reason);

@@ -16,6 +16,7 @@ use crate::bridge::{Code, Reply, Times, Token, UpstreamEnd};
 use crate::clock::Nanos;
 use crate::metrics::nats::NatsMetrics;
 use crate::route::{Route, RouteKind};
+use crate::router_contract::{Verdict, classify_router};
 
 /// The workers' links, the requests outstanding, and what has been answered in this turn.
 #[derive(Debug)]
@@ -130,23 +131,30 @@ impl Desk {
         }
     }
 
-    /// Takes a message that came to a reply inbox for `token`.
-    pub fn message(&mut self, token: Token, message: Message, now: Nanos) {
+    /// Takes a message that came to a reply inbox for `token`. `false` if it is a stream's
+    /// acknowledgement, so that the answer is still to come; then the request, if there is one, goes on
+    /// waiting.
+    pub fn message(&mut self, token: Token, message: Message, now: Nanos) -> bool {
         let (number, serial, published) = match self.outstanding.sent(token) {
             Ok(found) => found,
-            Err(reason) => return self.unmatched(reason),
+            Err(reason) => {
+                self.unmatched(reason);
+                return classify_router(&message.payload) != Verdict::PubAck;
+            }
         };
         let route = self.routes.get(usize::from(number));
         let Some(route) = route.filter(|route| route.kind != RouteKind::Publish) else {
-            return self.unmatched(Unmatched::Forged);
+            self.unmatched(Unmatched::Forged);
+            return true;
         };
         let Some(mut reply) = classify::reply(token, route, message, &self.metrics) else {
-            return;
+            return false;
         };
         self.worked.note(serial, number);
         self.refused.answered(token);
         if reply.code == Code::NoResponders {
-            return self.fail(token, Code::NoResponders, now);
+            self.fail(token, Code::NoResponders, now);
+            return true;
         }
         if self.outstanding.finish(token).is_ok() {
             self.resend.forget(token);
@@ -158,6 +166,7 @@ impl Desk {
             });
             self.answer(reply);
         }
+        true
     }
 
     /// Takes a request that failed with `code`: it is completed or sent again.
@@ -211,6 +220,11 @@ impl Desk {
                 ..Reply::bare(token, Code::Sent)
             });
         }
+    }
+
+    /// Forgets a connection on which nothing is waited for any more.
+    pub(super) fn retired(&mut self, serial: Serial) {
+        self.worked.forget(serial);
     }
 
     /// Completes everything that was on a connection which is gone, or plans to send it again.

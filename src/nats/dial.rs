@@ -98,18 +98,21 @@ async fn settle(connection: &mut Connection) -> Result<(), Failure> {
                         cause: Cause::Authorization,
                     });
                 }
-                Complaint::Publish(subject) if connection.is_first_marker(subject) => {
-                    connection.no_markers = true;
+                Complaint::Publish(subject) if connection.is_marker(subject) => {
+                    connection.refuse_markers();
                     break;
                 }
-                _ => {}
+                // It may be why the connection is lost next.
+                _ => connection.complaint = Some(text.clone()),
             }
         }
-        if matches!(arrival, Arrival::Inbox(Some(Address::Marker(0)), _)) {
-            break;
+        match arrival {
+            Arrival::Inbox(Some(Address::Marker(0)), _) => break,
+            Arrival::Nothing | Arrival::Word(Word::Limits) => {}
+            arrival => early.push_back(arrival),
         }
-        early.push_back(arrival);
     }
+    connection.complaint = None;
     connection.put_back(early);
     Ok(())
 }

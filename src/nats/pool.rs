@@ -206,6 +206,13 @@ impl Pool {
         match result {
             Ok(mut connection) => {
                 connection.since = now;
+                if connection.is_lame {
+                    // A server that is about to end has let us in: another is asked, and not at once,
+                    // in case there is none.
+                    line.url = line.url.wrapping_add(1);
+                    line.retry_at = now.after(self.backoff.wait(line.attempt));
+                    line.attempt = line.attempt.saturating_add(1);
+                }
                 connection.is_lame |= is_outdated;
                 self.retiring.extend(line.connection.replace(*connection));
                 self.metrics.connects.increment();

@@ -298,7 +298,7 @@ impl Line {
                 Event::Ended(reason) => {
                     return Err(reason.unwrap_or_else(|| "the connection was lost".to_owned()));
                 }
-                Event::Info | Event::Lame | Event::Pong => {}
+                Event::Info | Event::Lame | Event::Pong | Event::Nothing => {}
             }
         }
     }

@@ -191,6 +191,7 @@ impl Requester {
                     self.pool.lame(serial);
                 }
                 Word::Complaint(text) => self.complaint(serial, text, now),
+                Word::Limits => self.publish_limits(),
             }
         }
     }
@@ -209,10 +210,13 @@ impl Requester {
                 now,
                 LAST,
             );
-            while let Some(token) = connection.take_confirmed() {
-                self.desk.confirmed(token, now);
-            }
+            // An error that the server sent ahead of a marker is taken first.
             self.heed(now);
+            if let Some(connection) = self.pool.connection(serial) {
+                while let Some(token) = connection.take_confirmed() {
+                    self.desk.confirmed(token, now);
+                }
+            }
             self.pool.end(serial, now);
             self.desk.lost(serial, now);
             self.publish_limits();
@@ -302,6 +306,10 @@ impl Requester {
                 self.desk.reject(&held, Code::TooLarge);
                 Ok(())
             }
+            Handover::Unconfirmed => {
+                self.desk.reject(&held, Code::Forbidden);
+                Ok(())
+            }
             Handover::Done => {
                 let serial = connection.serial();
                 self.desk.sent(held, serial, now);
@@ -350,9 +358,15 @@ impl Requester {
     }
 
     fn retire(&mut self, now: Nanos) {
-        let outstanding = &self.desk.outstanding;
+        let desk = &mut self.desk;
         self.pool.retiring.retain(|connection| {
-            connection.has_unconfirmed() || outstanding.has_live(Some(connection.serial()), now)
+            let serial = connection.serial();
+            let is_waited_for =
+                connection.has_unconfirmed() || desk.outstanding.has_live(Some(serial), now);
+            if !is_waited_for {
+                desk.retired(serial);
+            }
+            is_waited_for
         });
         self.retire_due = if self.pool.retiring.is_empty() {
             Nanos::NEVER
@@ -397,11 +411,16 @@ fn drain(
                 words.push((connection.serial(), word));
                 continue;
             }
+            Arrival::Nothing => continue,
         };
         match address {
-            Some(Address::Reply(token)) => desk.message(token, message, now),
-            Some(Address::Slot(slot)) => match connection.answered(slot) {
-                Some(token) => desk.message(token, message, now),
+            Some(Address::Reply(token)) => {
+                desk.message(token, message, now);
+            }
+            Some(Address::Slot(slot)) => match connection.asked(slot) {
+                Some(token) if desk.message(token, message, now) => connection.answered(slot),
+                // The subject goes on waiting for the answer.
+                Some(_) => {}
                 None => desk.unmatched(Unmatched::Duplicate),
             },
             Some(Address::Marker(number)) if connection.see_marker(number) => {}

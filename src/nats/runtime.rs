@@ -102,12 +102,15 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(NatsError::Runtime)?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let room = Room::new(requester, duty, stop)?;
         // A turn is bounded by its own budgets; tokio's would make ready sources look empty.
         tokio::task::unconstrained(room.drive()).await;
         Ok(())
-    })
+    });
+    // A name that is still being resolved, or a file that is being read, is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// The requester and what wakes it.

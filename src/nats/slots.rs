@@ -66,7 +66,15 @@ impl Slots {
         Some((number(place, slot.generation), &slot.subject))
     }
 
-    /// Whose answer has come on the subject of this number. `None`: it has come before.
+    /// Whose answer is to come on the subject of this number. `None`: it has come before.
+    pub(super) fn asked(&self, number: u64) -> Option<Token> {
+        let (place, generation) = parts(number);
+        let slot = self.slots.get(place as usize)?;
+        let (token, _) = slot.taken.filter(|_| slot.generation == generation)?;
+        Some(token)
+    }
+
+    /// The same, and that it has come: the subject is free.
     pub(super) fn give_back(&mut self, number: u64) -> Option<Token> {
         let (place, generation) = parts(number);
         let slot = self.slots.get_mut(place as usize)?;
@@ -131,13 +139,17 @@ mod tests {
         let (first, subject) = take(&mut slots, 1);
         let (second, other) = take(&mut slots, 2);
         assert_ne!(subject, other);
+        assert_eq!(slots.asked(first), Some(token(1)));
         assert_eq!(slots.give_back(first), Some(token(1)));
-        assert_eq!(slots.give_back(first), None);
+        assert_eq!((slots.asked(first), slots.give_back(first)), (None, None));
         let again = slots.take(token(3), NOW, |_| panic!("it has been written"));
         assert_eq!(again, Some((first, &*subject)));
         assert_eq!(slots.give_back(first), Some(token(3)));
         assert_eq!(slots.give_back(second), Some(token(2)));
-        assert_eq!(slots.give_back(u64::from(u32::MAX)), None);
+        for unknown in [u64::from(u32::MAX), first | 1 << 32] {
+            assert_eq!(slots.asked(unknown), None);
+            assert_eq!(slots.give_back(unknown), None);
+        }
     }
 
     #[test]

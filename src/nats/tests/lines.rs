@@ -1,6 +1,8 @@
 //! What is shown of the lines, and how long a message takes on each.
 
+use super::gateway::PUBLISH;
 use super::*;
+use crate::bridge::Code;
 use crate::health::{LineHealth, LineState};
 use crate::settings::{NatsAuth, NatsSettings, Secret};
 
@@ -67,13 +69,14 @@ fn round_trips_are_measured_when_somebody_looks() {
 }
 
 #[test]
-fn a_user_that_may_not_publish_to_its_inbox_has_the_round_trip_of_its_connection() {
+fn a_user_that_may_not_publish_to_its_inbox_has_the_round_trip_of_its_connection_and_no_publishes()
+{
     let server = Server::configured(
         r#"authorization { users = [ { user: gw, password: pw,
             permissions: { publish: { deny: ["_INBOX.>"] } } } ] }"#,
     );
     let (user, password) = ("gw".to_owned(), Secret::new("pw".to_owned()));
-    let gateway = Gateway::start(NatsSettings {
+    let mut gateway = Gateway::start(NatsSettings {
         auth: NatsAuth::Password { user, password },
         connections: 1,
         ..settings(&server.url())
@@ -86,4 +89,7 @@ fn a_user_that_may_not_publish_to_its_inbox_has_the_round_trip_of_its_connection
     gateway::eventually(|| gateway.metrics.turns.get() > turns + 1);
     assert_eq!(round_trip(&gateway), first);
     assert_eq!(gateway.metrics.errors_permission.get(), 0);
+    // Nothing could confirm what is published.
+    assert_eq!(gateway.call(PUBLISH, b"x").code, Code::Forbidden);
+    assert_eq!(gateway.metrics.published.get(), 0);
 }

@@ -118,6 +118,31 @@ fn a_subject_is_used_again_where_each_request_is_answered_once() {
 }
 
 #[test]
+fn an_acknowledgement_of_a_stream_does_not_free_a_subject() {
+    let (_server, peer, mut gateway) = start_with_streams();
+    create_stream(&peer, "t.once");
+    peer.serve("t.once", tell_subject);
+    let first = call(&mut gateway, ONCE, b"x").payload;
+    let mut waits = gateway.request(ONCE, b"never");
+    waits.session = SESSION;
+    let waiting = gateway.send(waits);
+    // That of each request.
+    let metrics = std::sync::Arc::clone(&gateway.metrics);
+    let came = || metrics.pubacks_ignored.get() + metrics.unmatched_duplicate.get();
+    eventually(|| came() == 2);
+    assert_ne!(call(&mut gateway, ONCE, b"x").payload, first);
+    let subject = String::from_utf8(first.to_vec()).unwrap();
+    let publish = peer.client.publish(subject, "the answer".into());
+    peer.runtime.block_on(publish).unwrap();
+    let reply = gateway.reply();
+    assert_eq!(
+        (reply.token, &reply.payload[..]),
+        (waiting, &b"the answer"[..])
+    );
+    gateway.end();
+}
+
+#[test]
 fn that_nobody_listens_frees_a_subject_too() {
     let (_server, peer, mut gateway) = start();
     assert_eq!(call(&mut gateway, ONCE, b"x").code, Code::NoResponders);

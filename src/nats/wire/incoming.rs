@@ -75,7 +75,7 @@ impl Incoming {
                     (Some(Line::Complaint(text)), len)
                 }
                 Step::Op(Op::Info(json), len) => {
-                    let info = Info::read(json).map_err(|_| Broken::Unknown)?;
+                    let info = Info::read(json).map_err(|_| Broken::Info)?;
                     (Some(Line::Info(Box::new(info))), len)
                 }
             };

@@ -1,6 +1,6 @@
 //! What a server says of itself (`INFO`): when a connection begins, and when something changes.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// The parts of it that matter here. Others are ignored, and what is missing is as the protocol
 /// says.
@@ -12,6 +12,7 @@ pub struct Info {
     /// Its version.
     pub version: String,
     /// Largest body of a message that it takes, in bytes.
+    #[serde(deserialize_with = "limit")]
     pub max_payload: usize,
     /// Whether it speaks TLS only.
     pub(super) tls_required: bool,
@@ -29,7 +30,7 @@ impl Default for Info {
         Self {
             server_name: String::new(),
             version: String::new(),
-            max_payload: 1024 * 1024,
+            max_payload: USUAL,
             tls_required: false,
             tls_available: false,
             nonce: String::new(),
@@ -38,9 +39,23 @@ impl Default for Info {
     }
 }
 
+/// Largest body that is taken where nothing is said.
+const USUAL: usize = 1024 * 1024;
+
+/// A negative limit is none.
+fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let bytes = Option::<i64>::deserialize(deserializer)?;
+    Ok(bytes.map_or(USUAL, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)))
+}
+
 impl Info {
     pub(super) fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(json)
+    }
+
+    /// Whether it has said that it will end soon.
+    pub(in crate::nats) const fn is_lame(&self) -> bool {
+        self.is_lame
     }
 
     /// Whether a connection to it can be encrypted.
@@ -66,6 +81,9 @@ mod tests {
         assert!(info.speaks_tls() && info.nonce == "abc" && !info.is_lame);
         assert!(Info::read(b"{\"ldm\":true}").unwrap().is_lame);
         assert!(!Info::read(b"{}").unwrap().speaks_tls());
-        assert!(Info::read(b"").is_err() && Info::read(b"{\"max_payload\":-1}").is_err());
+        assert!(Info::read(b"").is_err() && Info::read(b"{\"version\":7}").is_err());
+        let limit = |json: &[u8]| Info::read(json).unwrap().max_payload;
+        assert_eq!(limit(b"{\"max_payload\":-1}"), usize::MAX);
+        assert_eq!(limit(b"{\"max_payload\":null}"), 1 << 20);
     }
 }

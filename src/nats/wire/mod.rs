@@ -21,6 +21,8 @@ mod op;
 mod out;
 mod server;
 mod sign_in;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod transport;
 

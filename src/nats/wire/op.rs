@@ -19,6 +19,9 @@ pub enum Broken {
     /// A line that the protocol does not have.
     #[error("the server sent what is not of the NATS protocol")]
     Unknown,
+    /// What it says of itself is no JSON, or not what the protocol has.
+    #[error("the server sent an INFO that cannot be read")]
+    Info,
     /// A message's line has other fields than the protocol says.
     #[error("the server sent a message whose first line cannot be read")]
     Message,

@@ -3,10 +3,11 @@
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 use core::time::Duration;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::block::Message;
 use super::incoming::{Incoming, Line};
@@ -23,8 +24,17 @@ use crate::settings::NatsSettings;
 /// connection drops was never sent but counts as lost, so it is little; and one write of so much
 /// costs hardly more per byte than a longer one.
 const ROOM: usize = 128 * 1024;
-/// Pings that the server may leave unanswered.
+/// Pings that the server may leave unanswered while nothing else comes from it.
 const PINGS: u32 = 2;
+/// Pings of the server that are answered once there is room; one that asks without reading is not answered
+/// without end.
+const PONGS: u32 = 16;
+/// Reads for one event. What is larger comes to its end in a later turn.
+const READS: u32 = 8;
+
+/// Why there is no connection to one that listens and does not speak.
+const SILENT: &str = "the server says nothing in time; one that expects TLS before it speaks \
+                      (handshake_first) cannot be used";
 
 /// What a connection brings.
 #[derive(Debug)]
@@ -39,6 +49,8 @@ pub(in crate::nats) enum Event {
     Lame,
     /// The server complains.
     Complaint(String),
+    /// Something was done that is of no concern to others, and there may be more.
+    Nothing,
     /// The connection has ended, for this reason if there is one to tell.
     Ended(Option<String>),
 }
@@ -50,7 +62,10 @@ pub(in crate::nats) struct Wire {
     incoming: Incoming,
     out: Out,
     info: Box<Info>,
+    /// Questions whether the server is there since something came from it.
     pings: u32,
+    /// The same questions of the server that are not answered yet.
+    pongs: u32,
     /// Why it is of no use any more.
     ended: Option<Option<String>>,
 }
@@ -63,47 +78,57 @@ impl Wire {
     ) -> Result<Self, Failure> {
         let (scheme, host, port) = parts(url).ok_or("it is no URL of a NATS server")?;
         let limit = settings.connect_timeout;
-        let stream = open(host, port, limit).await?;
+        let mut wire = Self::of(open(host, port, limit).await?);
+        let deadline = Instant::now() + limit;
+        let greeted = timeout_at(deadline, wire.greeting()).await;
+        greeted.unwrap_or_else(|_| Err(Failure::from(SILENT)))?;
         let must_encrypt = settings.tls.required || scheme == "tls";
-        match timeout(limit, Self::sign_in(stream, settings, host, must_encrypt)).await {
-            Ok(result) => result,
-            Err(_) => Err(Failure::from("timed out")),
-        }
+        let signed_in = timeout_at(deadline, wire.sign_in(settings, host, must_encrypt)).await;
+        signed_in.unwrap_or_else(|_| Err(Failure::from("timed out")))
     }
 
-    async fn sign_in(
-        stream: TcpStream,
-        settings: &NatsSettings,
-        host: &str,
-        must_encrypt: bool,
-    ) -> Result<Self, Failure> {
-        let mut wire = Self {
+    fn of(stream: TcpStream) -> Self {
+        Self {
             transport: Transport::Plain(stream),
             incoming: Incoming::default(),
             out: Out::default(),
             info: Box::default(),
             pings: 0,
+            pongs: 0,
             ended: None,
-        };
-        // It speaks first.
-        while !matches!(wire.hear().await?, Event::Info | Event::Lame) {}
-        let is_encrypted = must_encrypt || wire.info.tls_required;
+        }
+    }
+
+    /// Waits for the first word of the server, which speaks first.
+    async fn greeting(&mut self) -> Result<(), Failure> {
+        while !matches!(self.hear().await?, Event::Info | Event::Lame) {}
+        Ok(())
+    }
+
+    /// Encrypts the connection if that is wanted, and says who we are.
+    async fn sign_in(
+        mut self,
+        settings: &NatsSettings,
+        host: &str,
+        must_encrypt: bool,
+    ) -> Result<Self, Failure> {
+        let is_encrypted = must_encrypt || self.info.tls_required;
         if is_encrypted {
-            if !wire.info.speaks_tls() {
+            if !self.info.speaks_tls() {
                 return Err(Failure::from("the server does not speak TLS"));
             }
-            let Transport::Plain(stream) = wire.transport else {
+            let Transport::Plain(stream) = self.transport else {
                 return Err(Failure::from("it is encrypted already"));
             };
             // What came in the clear before is not part of it.
-            wire.incoming.clear();
-            wire.transport = Transport::Tls(tls::encrypt(stream, host, &settings.tls).await?);
+            self.incoming.clear();
+            self.transport = Transport::Tls(tls::encrypt(stream, host, &settings.tls).await?);
         }
-        let connect = sign_in::connect(settings, &wire.info.nonce, is_encrypted).await?;
-        wire.out.line(&[b"CONNECT ", connect.as_bytes()]);
-        wire.ping();
-        while !matches!(wire.hear().await?, Event::Pong) {}
-        let info = &wire.info;
+        let connect = sign_in::connect(settings, &self.info.nonce, is_encrypted).await?;
+        self.out.line(&[b"CONNECT ", connect.as_bytes()]);
+        self.ping();
+        while !matches!(self.hear().await?, Event::Pong) {}
+        let info = &self.info;
         tracing::debug!(
             name = %info.server_name.escape_debug(),
             version = %info.version.escape_debug(),
@@ -111,7 +136,7 @@ impl Wire {
             is_encrypted,
             "signed in to a NATS server"
         );
-        Ok(wire)
+        Ok(self)
     }
 
     /// Writes, and waits for one event of those that may come while signing in.
@@ -192,34 +217,38 @@ impl Wire {
 
     /// Writes what waits, as far as the socket takes it. The task is woken when it takes more.
     pub(in crate::nats) fn flush(&mut self, cx: &mut Context<'_>) {
-        if self.ended.is_none()
-            && let Poll::Ready(Err(error)) = self.out.poll_flush(&mut self.transport, cx)
-        {
-            self.end(Some(error.to_string()));
+        while self.ended.is_none() {
+            if self.out.len() < ROOM {
+                for _ in 0..core::mem::take(&mut self.pongs) {
+                    self.out.line(&[b"PONG"]);
+                }
+            }
+            match self.out.poll_flush(&mut self.transport, cx) {
+                Poll::Ready(Err(error)) => drop(self.end(Some(error.to_string()))),
+                Poll::Ready(Ok(())) if self.pongs > 0 => {}
+                Poll::Ready(Ok(())) | Poll::Pending => return,
+            }
         }
     }
 
     /// What comes next. After the end, first what came before it.
     pub(in crate::nats) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        loop {
+        for _ in 0..READS {
             match self.incoming.pop() {
-                Ok(Some(line)) => {
-                    if let Some(event) = self.event(line) {
-                        return Poll::Ready(event);
-                    }
-                    continue;
-                }
+                Ok(Some(line)) => return Poll::Ready(self.event(line)),
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(self.end(Some(error.to_string()))),
             }
             match self.incoming.poll_read(&mut self.transport, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(self.end(None)),
-                Poll::Ready(Ok(_)) => {}
+                // It is there, whatever it says.
+                Poll::Ready(Ok(_)) => self.pings = 0,
                 Poll::Ready(Err(error)) => return Poll::Ready(self.end(Some(error.to_string()))),
                 Poll::Pending if self.ended.is_some() => return Poll::Ready(self.end(None)),
                 Poll::Pending => return Poll::Pending,
             }
         }
+        Poll::Ready(Event::Nothing)
     }
 
     /// Takes the message of an event.
@@ -232,29 +261,23 @@ impl Wire {
         self.incoming.subject(head)
     }
 
-    /// What a line says to others, if anything.
-    fn event(&mut self, line: Line) -> Option<Event> {
+    /// What a line says to others.
+    fn event(&mut self, line: Line) -> Event {
         match line {
-            Line::Message(head) => Some(Event::Message(head)),
-            Line::Complaint(text) => Some(Event::Complaint(text)),
+            Line::Message(head) => Event::Message(head),
+            Line::Complaint(text) => Event::Complaint(text),
             Line::Ping => {
-                // One that asks without reading is not answered without end.
-                if self.out.len() < 2 * ROOM {
-                    self.out.line(&[b"PONG"]);
-                }
-                None
+                self.pongs = (self.pongs + 1).min(PONGS);
+                Event::Nothing
             }
-            Line::Pong => {
-                self.pings = 0;
-                Some(Event::Pong)
-            }
+            Line::Pong => Event::Pong,
             Line::Info(info) => {
                 self.info = info;
-                Some(if self.info.is_lame {
+                if self.info.is_lame() {
                     Event::Lame
                 } else {
                     Event::Info
-                })
+                }
             }
         }
     }
@@ -274,11 +297,16 @@ fn parts(url: &str) -> Option<(&str, &str, u16)> {
     Some((scheme, host, port.parse().ok()?))
 }
 
-/// Connects to the first address of a host that can be reached, each within `limit`.
+/// Connects to the first address of a host that can be reached, all within `limit`: each has its share of
+/// the time that is left.
 async fn open(host: &str, port: u16, limit: Duration) -> Result<TcpStream, Failure> {
     let mut failure = Failure::from("its name has no address");
-    for address in lookup_host((host, port)).await? {
-        failure = match timeout(limit, TcpStream::connect(address)).await {
+    let addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
+    let deadline = Instant::now() + limit;
+    for (left, address) in (1..=addresses.len()).rev().zip(addresses) {
+        let rest = deadline.saturating_duration_since(Instant::now());
+        let share = rest / u32::try_from(left).unwrap_or(u32::MAX);
+        failure = match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 stream.set_nodelay(true)?;
                 return Ok(stream);

@@ -101,7 +101,7 @@ pub struct NatsSettings {
     pub inbox_prefix: String,
     /// Connections: at least 1.
     pub connections: usize,
-    /// Time allowed to connect.
+    /// Time allowed to connect, and again to sign in.
     pub connect_timeout: Duration,
     /// Time between pings; a server that is silent for three of them is given up.
     pub ping_interval: Duration,

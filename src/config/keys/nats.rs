@@ -80,7 +80,7 @@ pub(super) const NATS: Section = Section {
             "connect_timeout",
             Duration("100ms", "1m"),
             Default("\"2s\""),
-            "Time allowed to connect.",
+            "Time allowed to connect, and again to sign in.",
         ),
         Key::new(
             "ping_interval",

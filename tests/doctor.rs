@@ -160,21 +160,21 @@ fn a_good_set_up_is_ok_and_every_documented_check_is_made_without_a_message_to_a
 
 #[test]
 fn beside_a_gateway_its_limits_are_judged() {
-    let gateway = start_by(&["prlimit", "--nofile=1900:1900"], CONFIG, LOOPBACK);
-    let socket = gateway.socket.to_str().unwrap();
+    let mut gateway = start_by(&["prlimit", "--nofile=1900:1900"], CONFIG, LOOPBACK);
     let config = gateway.socket.with_file_name("config.toml");
-    let mut command = Command::new(program());
-    command
-        .arg("doctor")
-        .args(LOOPBACK)
-        .args(["--socket", socket]);
-    command.arg("--config").arg(&config);
-    let report = Report::of(&mut command);
+    let socket = gateway.socket.clone();
+    let examine = || {
+        let mut command = Command::new(program());
+        command.arg("doctor").args(LOOPBACK).arg("--config");
+        command.arg(&config).arg("--socket").arg(&socket);
+        Report::of(&mut command)
+    };
+    let report = examine();
     let pid = format!("the gateway that runs, process {}", gateway.pid());
     report.has("process", "OK", &pid);
     report.has("descriptors", "OK", "at most 1900 open descriptors");
-    drop(gateway);
-    let report = Report::of(&mut command);
+    gateway.terminate();
+    let report = examine();
     report.has("process", "OK", "this process's own");
 }
 

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::bench::BenchArgs;
 use super::top::TopArgs;
 use crate::config::{Overrides, parse_duration, parse_size};
 use crate::version;
@@ -269,63 +270,6 @@ pub enum Payload {
     Stdin,
 }
 
-/// `bench`
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  ipc-gateway bench --clients 4 --window 256 --duration 30s
-  ipc-gateway bench --rate 20000/s --json
-
-Without --rate each client keeps its window full. With --rate the latency counts from the moment
-when a request should have been sent, so that a stall is not hidden.
-Exit codes: 0 all ANSWERED/OK, 1 otherwise, 2 usage, 69 gateway not reachable.")]
-pub struct BenchArgs {
-    /// Socket of the gateway [env: IPC_GATEWAY_SOCKET] [default: as for serve].
-    #[arg(long, value_name = "PATH")]
-    pub socket: Option<String>,
-
-    /// Route to call.
-    #[arg(long, value_name = "ROUTE", default_value = "decide")]
-    pub route: String,
-
-    /// Number of client processes.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub clients: u32,
-
-    /// Run the clients as threads of one process.
-    #[arg(long)]
-    pub threads: bool,
-
-    /// Most requests in flight in each client.
-    #[arg(long, value_name = "W", default_value = "64", value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub window: u32,
-
-    /// Bytes of each payload, such as 256 or 4KiB.
-    #[arg(long, value_name = "SIZE", default_value = "256", value_parser = payload_size)]
-    pub payload: u32,
-
-    /// Requests per second of all clients together [default: as fast as answers come].
-    #[arg(long, value_name = "RATE", value_parser = rate)]
-    pub rate: Option<u64>,
-
-    /// Time allowed for each request [default: the route's]. The report then counts what was
-    /// answered OK within it, and says how soon the others were rejected.
-    #[arg(long, value_name = "DURATION", value_parser = timeout)]
-    pub timeout: Option<Duration>,
-
-    /// With --rate: give a request up that is due while the window is full, in place of sending it
-    /// late.
-    #[arg(long, requires = "rate")]
-    pub no_wait: bool,
-
-    /// How long to measure.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
-    pub duration: Duration,
-
-    /// Print one JSON object in place of text.
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// `health`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -348,14 +292,16 @@ pub struct HealthArgs {
     pub json: bool,
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+/// A duration that is longer than 0.
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("must be longer than 0".to_owned()),
         duration => Ok(duration),
     }
 }
 
-fn payload_size(text: &str) -> Result<u32, String> {
+/// A size of at most 64 MiB.
+pub(super) fn payload_size(text: &str) -> Result<u32, String> {
     let bytes = u32::try_from(parse_size(text)?).ok();
     bytes
         .filter(|bytes| *bytes <= 64 << 20)
@@ -367,13 +313,6 @@ fn message_size(text: &str) -> Result<u32, String> {
         0 => Err("must be more than 0".to_owned()),
         bytes => Ok(bytes),
     }
-}
-
-fn rate(text: &str) -> Result<u64, String> {
-    let number = text.strip_suffix("/s").unwrap_or(text).parse().ok();
-    number
-        .filter(|rate| *rate > 0)
-        .ok_or_else(|| "expected requests per second, such as 20000 or 20000/s".to_owned())
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
@@ -478,18 +417,6 @@ mod tests {
         assert_eq!(payload("call {}"), Payload::Text("{}".to_owned()));
         assert_eq!(payload("call @a.json"), Payload::File("a.json".into()));
         assert_eq!(payload("call -"), Payload::Stdin);
-    }
-
-    #[test]
-    fn bench_reads_rates_sizes_and_durations() {
-        let line = "bench --rate 20000/s --payload 4KiB --duration 1m --threads --json";
-        let Command::Bench(args) = parse(line).unwrap() else {
-            panic!("not a bench");
-        };
-        assert_eq!(args.rate, Some(20_000));
-        assert_eq!(args.payload, 4096);
-        assert_eq!(args.duration, Duration::from_secs(60));
-        assert!(args.threads && args.json);
     }
 
     #[test]

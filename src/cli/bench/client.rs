@@ -134,6 +134,7 @@ impl Member {
             .message_size(plan.payload.max(REPLY_ROOM))
             .attach_timeout(ATTACH)
             .name(format!("bench-{}", self.number))
+            .wait_strategy(plan.wait.into())
             .connect()
             .map_err(|error| (Cause::Unreachable, error.to_string()))?;
         let route = client.route(&plan.route).ok_or_else(|| {
@@ -149,7 +150,7 @@ impl Member {
         let start = System.now();
         let pace = plan
             .rate
-            .map(|rate| Pace::new(start, rate, plan.clients, self.number));
+            .map(|rate| Pace::new(start, rate, plan.burst, plan.clients, self.number));
         let load = Load {
             client,
             route,

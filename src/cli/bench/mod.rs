@@ -8,6 +8,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `args` | what can be typed |
 //! | `plan` | what the two sides tell each other |
 //! | `crew` | starts the client processes, lets them go together, ends them |
 //! | `client` | a client process |
@@ -20,6 +21,7 @@
 //! Latency counts from submission, or in an open loop from the moment when the request was due, so
 //! that a stall is not hidden. Every completion counts, whatever its code.
 
+mod args;
 mod body;
 mod client;
 mod crew;
@@ -31,13 +33,13 @@ mod tally;
 
 use std::process::ExitCode;
 
-use super::args::BenchArgs;
 use super::exit::Exit;
 use super::output::{complain, print_line};
 use crate::config::socket_path;
 use plan::Plan;
 use report::Report;
 
+pub use args::{BenchArgs, Wait};
 pub use client::run as run_client;
 
 /// Measures and prints the report.
@@ -67,6 +69,8 @@ fn measure(args: &BenchArgs) -> Result<Exit, Exit> {
         window: args.window,
         payload: args.payload,
         rate: args.rate,
+        burst: args.burst,
+        wait: args.wait,
         timeout: args.timeout,
         no_wait: args.no_wait,
         duration: args.duration,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::args::Wait;
 use super::tally::Counts;
 
 /// Begin. Sent when every client is attached.
@@ -26,6 +27,10 @@ pub(super) struct Plan {
     pub(super) payload: u32,
     /// Requests a second of all clients together; `None` keeps the window full.
     pub(super) rate: Option<u64>,
+    /// Requests that are due at a time.
+    pub(super) burst: u32,
+    /// How clients wait.
+    pub(super) wait: Wait,
     /// Time allowed for each request, if not the route's.
     pub(super) timeout: Option<Duration>,
     /// Whether a request that is due while the window is full is given up.

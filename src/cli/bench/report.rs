@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use ipc_ringbuf::Outcome;
 use serde_json::{Map, Value, json};
 
-use super::super::args::BenchArgs;
+use super::args::BenchArgs;
 use super::crew::Measured;
 use crate::clock::Nanos;
 
@@ -83,6 +83,8 @@ impl<'a> Report<'a> {
             "latency_us": latency,
             "clients": self.args.clients,
             "window": self.args.window,
+            "wait": self.args.wait,
+            "burst": self.args.burst,
             "payload": self.args.payload,
         });
         if let (Some(in_time), Some(fields)) = (tally.in_time(), report.as_object_mut()) {

@@ -1,5 +1,7 @@
 //! What has happened between two answers of a gateway: rates.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use crate::status::{
@@ -103,11 +105,13 @@ fn sample(earlier: &Status, now: Status, seconds: f64) -> Sample {
             .collect(),
         now: now.totals,
     };
+    let known = earlier.sessions.iter();
+    let before: HashMap<u32, u64> = known.map(|old| (old.session, old.completed)).collect();
     let sessions = now.sessions.into_iter().map(|now| {
-        let old = earlier.sessions.iter().find(|s| s.session == now.session);
+        // One that was not there has begun at 0.
+        let old = before.get(&now.session).copied().unwrap_or(0);
         SessionSample {
-            // One that was not there has begun at 0.
-            completed_per_second: rate(old.map_or(0, |old| old.completed), now.completed),
+            completed_per_second: rate(old, now.completed),
             ring_fill: now.queued as f64 / f64::from(now.entries.max(1)),
             now,
         }

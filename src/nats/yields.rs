@@ -11,18 +11,37 @@ use crate::clock::{Clock as _, System};
 /// A yield that takes longer, in nanoseconds, went to somebody who computes: a time slice is longer,
 /// and 64 processes with one request each take less in turn.
 const LONG_NS: u64 = 1_000_000;
+/// Short yields in a row after which nobody is taken to compute any more.
+const MANY_SHORT: u32 = 256;
 /// Long yields in a row after which there are none.
 const MOST_LONG: u32 = 2;
-/// Sleeps until a yield is tried again.
+/// Sleeps until a yield is tried again; twice as many each time that this was in vain, up to a limit, since
+/// each trial costs a time slice.
 const PROBE_EVERY: u32 = 64;
+const PROBE_SELDOM: u32 = 4096;
 
 /// Whether yields are worth their time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Yields {
     /// Sleeps without yields that are still to come.
     barred: u32,
     /// Long yields in a row.
     long: u32,
+    /// Short yields in a row.
+    short: u32,
+    /// Sleeps without yields, the next time.
+    next: u32,
+}
+
+impl Default for Yields {
+    fn default() -> Self {
+        Self {
+            barred: 0,
+            long: 0,
+            short: 0,
+            next: PROBE_EVERY,
+        }
+    }
 }
 
 impl Yields {
@@ -44,12 +63,21 @@ impl Yields {
     fn took(&mut self, ns: u64) -> bool {
         if ns <= LONG_NS {
             self.long = 0;
+            // Not at once: now and then one is short beside whoever computes.
+            self.short += 1;
+            if self.short == MANY_SHORT {
+                self.short = 0;
+                self.next = PROBE_EVERY;
+            }
             return true;
         }
+        self.short = 0;
         self.long += 1;
-        if self.long == MOST_LONG {
+        // One is enough where it has been so before.
+        if self.long == MOST_LONG || self.next > PROBE_EVERY {
             self.long = 0;
-            self.barred = PROBE_EVERY;
+            self.barred = self.next;
+            self.next = (self.next * 2).min(PROBE_SELDOM);
         }
         false
     }
@@ -72,11 +100,26 @@ mod tests {
         assert!(!yields.took(LONG_NS + 1) && yields.allowed());
         assert!(!yields.took(LONG_NS + 1) && !yields.allowed());
         assert!(!yields.yield_now());
-        for _ in 1..PROBE_EVERY {
+        let mut none = PROBE_EVERY;
+        for _ in 0..10 {
+            for _ in 1..none {
+                yields.slept();
+                assert!(!yields.allowed());
+            }
             yields.slept();
+            assert!(yields.allowed());
+            // One is enough now, and a short one before it proves nothing.
+            none = (none * 2).min(PROBE_SELDOM);
+            assert!(yields.took(LONG_NS) && !yields.took(LONG_NS + 1));
             assert!(!yields.allowed());
         }
-        yields.slept();
-        assert!(yields.allowed());
+        assert_eq!(none, PROBE_SELDOM);
+        for _ in 0..none {
+            yields.slept();
+        }
+        for _ in 0..MANY_SHORT {
+            assert!(yields.took(LONG_NS));
+        }
+        assert!(!yields.took(LONG_NS + 1) && yields.allowed());
     }
 }

@@ -31,8 +31,10 @@ const MOST_TRUST: u32 = 8;
 const REWARD: u32 = 1;
 /// What a sleep takes: yields go on as long as two of three waits are rewarded.
 const DISAPPOINTMENT: u32 = 2;
-/// After this many sleeps in a row, yields are tried anew.
+/// After this many sleeps in a row, yields are tried anew; after twice as many for each long yield in a
+/// row, up to a limit: beside somebody who computes, each trial costs a time slice.
 const PROBE_EVERY: u32 = 64;
+const PROBE_SELDOM: u32 = 4096;
 /// With so much trust: once, unless it is rewarded.
 const PROBE_TRUST: u32 = 2;
 
@@ -48,6 +50,8 @@ pub(crate) struct Budget {
     trust: u32,
     /// Sleeps since the last reward.
     sleeps: u32,
+    /// Sleeps after which yields are tried anew.
+    probe_every: u32,
 }
 
 impl Budget {
@@ -56,6 +60,7 @@ impl Budget {
             strategy,
             trust: MOST_TRUST,
             sleeps: 0,
+            probe_every: PROBE_EVERY,
         }
     }
 
@@ -89,6 +94,9 @@ impl Budget {
         }
         self.trust = 0;
         self.sleeps = 0;
+        if self.probe_every < PROBE_SELDOM {
+            self.probe_every *= 2;
+        }
         false
     }
 
@@ -96,13 +104,14 @@ impl Budget {
     pub(crate) fn rewarded(&mut self) {
         self.trust = (self.trust + REWARD).min(MOST_TRUST);
         self.sleeps = 0;
+        self.probe_every = (self.probe_every / 2).max(PROBE_EVERY);
     }
 
     /// Looks were in vain: the client had to sleep.
     pub(crate) const fn slept(&mut self) {
         self.trust = self.trust.saturating_sub(DISAPPOINTMENT);
         self.sleeps = self.sleeps.wrapping_add(1);
-        if self.sleeps.is_multiple_of(PROBE_EVERY) {
+        if self.sleeps.is_multiple_of(self.probe_every) {
             self.trust = PROBE_TRUST;
         }
     }
@@ -159,13 +168,23 @@ mod tests {
         let mut budget = Budget::new(WaitStrategy::Adaptive);
         assert!(budget.is_timed() && budget.looked(LONG_YIELD_NS));
         assert_eq!(budget.looks(), YIELDS);
-        assert!(!budget.looked(LONG_YIELD_NS + 1));
-        for _ in 1..PROBE_EVERY {
+        // For twice as long each time, up to a limit; and not so long again after a reward.
+        let mut none = PROBE_EVERY;
+        for _ in 0..10 {
+            none = (none * 2).min(PROBE_SELDOM);
+            assert!(!budget.looked(LONG_YIELD_NS + 1));
+            for _ in 1..none {
+                budget.slept();
+                assert!(budget.looks() == 0 && !budget.is_timed());
+            }
             budget.slept();
-            assert!(budget.looks() == 0 && !budget.is_timed());
+            assert_eq!(budget.looks(), YIELDS);
         }
-        budget.slept();
-        assert_eq!(budget.looks(), YIELDS);
+        assert_eq!(none, PROBE_SELDOM);
+        for _ in 0..10 {
+            budget.rewarded();
+        }
+        assert_eq!(budget.probe_every, PROBE_EVERY);
     }
 
     #[test]

@@ -135,11 +135,11 @@ impl Gates {
     /// route. One that has less than its share, an equal part of the limit for each of the `active`
     /// sessions, always may.
     #[inline]
-    pub fn has_room(&mut self, route: u16, held: u32, active: u32) -> bool {
+    pub fn has_room(&mut self, route: u16, held: u32, active: u32, now: Nanos) -> bool {
         let Some(gate) = self.gates.get_mut(usize::from(route)) else {
             return true;
         };
-        let limit = gate.limit.now();
+        let limit = gate.limit.at(now);
         if gate.in_flight < limit {
             return true;
         }
@@ -149,10 +149,10 @@ impl Gates {
 
     /// Whether the limit of this route is cut for a moment, to measure its upstream.
     #[cold]
-    pub fn is_measuring(&self, route: u16) -> bool {
+    pub fn is_measuring(&self, route: u16, now: Nanos) -> bool {
         self.gates
             .get(usize::from(route))
-            .is_some_and(|gate| gate.limit.is_cut())
+            .is_some_and(|gate| gate.limit.is_cut(now))
     }
 
     /// Asks Router and breaker for a request to pass. One that passes has joined those on their way
@@ -246,8 +246,9 @@ impl Gates {
             let waited = now.since(entry.accepted);
             gate.limit.timed_out(waited, gate.in_flight, now);
         }
-        if gate.limit.now() != gate.shown {
-            gate.shown = gate.limit.now();
+        let limit = gate.limit.at(now);
+        if limit != gate.shown {
+            gate.shown = limit;
             if let Some(metrics) = self.metrics.route(entry.route) {
                 metrics.limit.set(gate.shown.into());
             }

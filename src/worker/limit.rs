@@ -100,11 +100,11 @@ impl Limit {
         }
     }
 
-    /// Requests that may be on their way now.
+    /// Requests that may be on their way at this moment.
     #[inline]
     #[must_use]
-    pub fn now(&self) -> u32 {
-        if self.cut.is_some() {
+    pub fn at(&self, now: Nanos) -> u32 {
+        if self.is_cut(now) {
             LEAST.min(self.most)
         } else {
             self.limit
@@ -114,8 +114,9 @@ impl Limit {
     /// Whether the limit is cut to measure the upstream: who waits then, waits for that.
     #[inline]
     #[must_use]
-    pub const fn is_cut(&self) -> bool {
-        self.cut.is_some()
+    pub fn is_cut(&self, now: Nanos) -> bool {
+        // Where no answer comes that could end it, its time does.
+        self.cut.as_ref().is_some_and(|cut| now < cut.until)
     }
 
     /// A request had to wait because the limit is reached.
@@ -266,7 +267,7 @@ mod tests {
                     answered += 1;
                 }
             }
-            while sent.len() < limit.now() as usize {
+            while sent.len() < limit.at(Nanos(now)) as usize {
                 sent.push_back(now);
             }
             limit.reached();
@@ -323,11 +324,11 @@ mod tests {
                     limit.answered(now.0 - at, u32::try_from(sent.len()).unwrap(), now);
                 }
             }
-            while sent.len() < limit.now() as usize {
+            while sent.len() < limit.at(now) as usize {
                 sent.push_back(now.0);
             }
             limit.reached();
-            if limit.is_cut() {
+            if limit.is_cut(now) {
                 cuts += u32::from(cut == 0);
                 cut += 100_000;
                 longest = longest.max(cut);
@@ -337,6 +338,23 @@ mod tests {
         }
         assert!((3..=4).contains(&cuts), "{cuts} in 30 s");
         assert!(longest < 10_000_000, "{longest} ns");
+    }
+
+    #[test]
+    fn a_cut_ends_by_itself_where_no_answer_comes() {
+        let mut limit = Limit::new(DELAY, MOST, START_AT);
+        let mut now = START_AT;
+        while !limit.is_cut(now) {
+            now = now.after(Duration::from_millis(1));
+            limit.reached();
+            limit.answered(2_000_000, START, now);
+        }
+        assert_eq!(limit.at(now), LEAST);
+        let later = now.after(INTERVAL);
+        assert!(!limit.is_cut(later) && limit.at(later) >= START / 2);
+        // An answer after all ends it as well.
+        limit.answered(2_000_000, LEAST, later);
+        assert!(limit.cut.is_none());
     }
 
     #[test]
@@ -351,7 +369,7 @@ mod tests {
                 limit.reached();
             }
             limit.answered(300_000, in_flight, now);
-            assert!(!limit.is_cut(), "{at}");
+            assert!(!limit.is_cut(now), "{at}");
         }
     }
 
@@ -375,21 +393,21 @@ mod tests {
             now = now.after(Duration::from_micros(50));
             limit.reached();
             let latency = if at % 20 == 0 { 300_000 } else { 800_000_000 };
-            limit.answered(latency, limit.now(), now);
+            limit.answered(latency, limit.at(now), now);
         }
-        assert!(limit.now() >= START, "{}", limit.now());
+        assert!(limit.at(now) >= START, "{}", limit.at(now));
     }
 
     #[test]
     fn without_a_delay_it_is_off_and_without_load_it_stays() {
         let mut off = Limit::new(Duration::ZERO, 10_000, START_AT);
         run(&mut off, 1_000, 200_000, 1, START_AT);
-        assert_eq!(off.now(), 10_000);
+        assert_eq!(off.at(START_AT), 10_000);
         let mut idle = Limit::new(DELAY, 4, START_AT);
         for at in 0..1000 {
             idle.answered(1 << 30, 1, START_AT.after(Duration::from_millis(at)));
         }
-        assert_eq!(idle.now(), 4);
+        assert_eq!(idle.at(START_AT), 4);
     }
 
     #[test]
@@ -407,12 +425,12 @@ mod tests {
         for at in 0..1000 {
             limit.timed_out(50_000_000, 400, START_AT.after(Duration::from_millis(at)));
         }
-        assert_eq!(limit.now(), LEAST);
+        assert_eq!(limit.at(START_AT), LEAST);
         // Impatient clients prove nothing.
         let mut limit = Limit::new(DELAY, MOST, START_AT);
         for at in 0..1000 {
             limit.timed_out(2_000_000, 140, START_AT.after(Duration::from_millis(at)));
         }
-        assert_eq!(limit.now(), START);
+        assert_eq!(limit.at(START_AT), START);
     }
 }

@@ -119,13 +119,13 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                 Ok(sqe) => {
                     // The submission itself is among those held.
                     let others = session.port.held().saturating_sub(1);
-                    if self.gates.has_room(sqe.route, others, self.active) {
+                    if self.gates.has_room(sqe.route, others, self.active, now) {
                         Ok(sqe)
                     } else {
                         let route = self.routes.get(usize::from(sqe.route));
                         let time = route.map_or(Duration::ZERO, |route| allowed(&sqe, route));
                         let waited = ring_wait(&sqe, now);
-                        if self.gates.is_measuring(sqe.route) {
+                        if self.gates.is_measuring(sqe.route, now) {
                             session.waits_for_measuring(now);
                         }
                         if !session.waits_too_long(waited, time, now) {

@@ -178,7 +178,10 @@ impl Room {
                 }
                 tokio::task::yield_now().await;
             } else {
-                self.sleep().await;
+                if !self.sleep().await {
+                    // Whatever kept it from sleeping, sockets and timers have their turn.
+                    tokio::task::yield_now().await;
+                }
                 self.yields.slept();
                 dry = 0;
             }
@@ -220,9 +223,9 @@ impl Room {
         }
     }
 
-    /// Sleeps until something has come or is due.
-    async fn sleep(&mut self) {
-        let mut is_armed = false;
+    /// Sleeps until something has come or is due; whether it has slept at all.
+    async fn sleep(&mut self) -> bool {
+        let (mut is_armed, mut has_slept) = (false, false);
         let metrics = Arc::clone(&self.requester.desk.metrics);
         metrics.asleep.set(1);
         let tasks = self.runtime.num_alive_tasks();
@@ -230,6 +233,7 @@ impl Room {
         poll_fn(|cx| {
             // Whatever wakes the task after this is a reason to take a turn.
             if is_armed {
+                has_slept = true;
                 return Poll::Ready(());
             }
             is_armed = true;
@@ -243,6 +247,7 @@ impl Room {
         if let Some(stepped) = &mut self.duty {
             stepped.duty.awake();
         }
+        has_slept
     }
 
     /// Tells everybody that this thread will sleep, and looks once more.

@@ -225,7 +225,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         while let Some(mail) = self.mailbox.take() {
             done += 1;
             match mail {
-                Mail::Attach(new) => self.attach(*new),
+                Mail::Attach(new) => self.attach(*new, now),
                 Mail::Reload(new) => self.reload(*new, now),
                 Mail::Show(look) => self.show(look, now),
                 Mail::Detach { session, reason } => {
@@ -243,8 +243,13 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         done
     }
 
-    fn attach(&mut self, new: NewSession) {
+    fn attach(&mut self, new: NewSession, now: Nanos) {
         let session = new.id;
+        // One that another gateway has left may be of a client that takes nothing, and nothing more
+        // completes for it.
+        if new.port.looks_full() {
+            self.slow.suspect(now);
+        }
         if self.sessions.add(new, &self.bell).is_err() {
             self.tell(Notice::Ended {
                 session,
@@ -402,7 +407,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         if self.mailbox.has_mail() || self.upstream.has_replies() {
             return true;
         }
-        let (mut submitted, mut waits) = (false, false);
+        let (mut takes, mut waits) = (false, false);
         let seats = if self.is_paused() {
             0
         } else {
@@ -412,26 +417,31 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         let mut at = 0;
         while let Some(awake) = self.sessions.next_awake(at..seats) {
             at = awake + 1;
-            let session = u32::try_from(awake)
-                .ok()
-                .and_then(|seat| self.sessions.at(seat));
-            if let Some(session) = session {
+            let Ok(seat) = u32::try_from(awake) else {
+                break;
+            };
+            let Some(session) = self.sessions.at(seat) else {
+                continue;
+            };
+            let held = session.port.held();
+            match session.port.has_submissions() {
                 // One whose head waits for room needs an answer first, not a look at its ring.
-                waits |= session.waits();
+                _ if session.waits() => waits = true,
+                Ok(false) => {}
+                // What the cycle would not take is no work: it needs room, which makes no sound.
+                Ok(true) if self.room(held) == 0 => waits = true,
                 // A corrupt ring is for the cycle to end.
-                submitted |= !session.waits() && session.port.has_submissions().unwrap_or(true);
+                Ok(true) | Err(_) => takes = true,
             }
         }
-        let no_room = self.upstream.room() == 0 || self.in_flight.room() == 0;
-        let starved = if submitted { no_room } else { waits };
-        self.look_again = if starved || !self.untold.is_empty() {
+        self.look_again = if !takes && waits || !self.untold.is_empty() {
             self.clock.now().after(STARVED_LOOK)
         } else if self.sessions.has_deaf() {
             self.clock.now().after(DEAF_LOOK)
         } else {
             Nanos::NEVER
         };
-        submitted && !starved
+        takes
     }
 }
 

@@ -75,3 +75,56 @@ fn a_session_at_rest_among_many_is_come_to_in_turn_and_before_the_worker_sleeps(
         assert_eq!(take(&mut clients[at]), [(2, Code::Draining)]);
     }
 }
+
+#[test]
+fn what_is_kept_for_others_is_no_work_for_one_that_has_its_share() {
+    // Eight places, one of them for those that have less than their share.
+    let mut stage = Stage::new(64, 8);
+    let (mut greedy, mut other) = (stage.attach(), stage.attach());
+    submit(&mut other, 0, SECOND);
+    for mark in 0..6 {
+        submit(&mut greedy, mark, SECOND);
+    }
+    assert_eq!(stage.worker.do_work(), 7);
+    assert_eq!(stage.worker.do_work(), 0);
+    submit(&mut greedy, 7, SECOND);
+    assert_eq!(stage.worker.do_work(), 0);
+    // It sleeps, and looks again before long: room makes no sound.
+    assert!(stage.worker.prepare_to_sleep());
+    let now = stage.clock.now();
+    assert!(stage.worker.next_due() <= now.after(Duration::from_millis(10)));
+    stage.worker.awake();
+    // The other one's share is there.
+    submit(&mut other, 1, SECOND);
+    assert!(!stage.worker.prepare_to_sleep());
+    assert_eq!(stage.worker.do_work(), 1);
+}
+
+#[test]
+fn a_full_ring_that_was_taken_over_is_looked_into() {
+    let mut stage = Stage::new(64, 64);
+    let (mut client, shared) = stage.attach_shared(Charges::default());
+    for mark in 0..u64::from(ENTRIES) {
+        submit(&mut client, mark, SECOND);
+    }
+    assert_eq!(stage.worker.do_work(), ENTRIES as usize);
+    for request in stage.sent() {
+        stage.answer(request.token, Bytes::new());
+    }
+    stage.worker.do_work();
+    stage.post.send(Mail::HandOver).unwrap();
+    stage.worker.do_work();
+    let Some(Notice::HandedOver { session, cursors }) = stage.post.notice() else {
+        panic!("the session is not handed over");
+    };
+    let mut next = Stage::new(64, 64);
+    next.adopt(session, shared, cursors);
+    assert_eq!(next.metrics.sessions.get(), 1);
+    // It takes nothing for a long while.
+    for _ in 0..400 {
+        next.advance(Duration::from_millis(100));
+        next.worker.do_work();
+    }
+    assert_eq!(next.metrics.sessions.get(), 0);
+    drop(client);
+}

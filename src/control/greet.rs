@@ -33,7 +33,12 @@ pub(super) async fn accept(room: Rc<RefCell<Room>>, listener: Rc<Listener>) {
         let Ok(mut ready) = watched.readable().await else {
             return;
         };
-        match sys::accept(listener.socket.as_fd()) {
+        let accepted = sys::accept(listener.socket.as_fd());
+        if accepted.is_ok() {
+            // A socket that stays ready would be returned to at once, and nobody else would have a turn.
+            tokio::task::yield_now().await;
+        }
+        match accepted {
             Ok(client) if limits::is_scarce(client.as_fd()) => {
                 refuse(&room, &client, ANYBODY, &scarce());
             }

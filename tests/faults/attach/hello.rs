@@ -6,6 +6,8 @@
 )]
 
 use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ipc_ringbuf::handshake::{Answer, Hello};
@@ -16,7 +18,7 @@ use proptest::test_runner::{Config, TestRunner};
 use super::{LOOPBACK, answer, back_to, connect, echoes, hello};
 use crate::support::admin::{get, metric};
 use crate::support::gateway::{Gateway, attach, start_configured};
-use crate::support::{eventually, seqpacket};
+use crate::support::{SOON, eventually, seqpacket};
 
 #[test]
 fn f03_bytes_that_are_no_hello_and_silence_disturb_nobody() {
@@ -29,6 +31,8 @@ fn f03_bytes_that_are_no_hello_and_silence_disturb_nobody() {
     back_to(&gateway, before);
     echoes(&mut good);
     silent_connections(&gateway);
+    back_to(&gateway, before);
+    a_flood_of_connections(&gateway);
     back_to(&gateway, before);
     echoes(&mut good);
     assert_eq!(get(&gateway, "/livez").0, 200);
@@ -101,6 +105,43 @@ fn random_hellos(gateway: &Gateway) {
         Ok(())
     });
     result.unwrap();
+}
+
+/// Sets it when dropped.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// There is always one that has not been accepted.
+fn a_flood_of_connections(gateway: &Gateway) {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // Also where this fails.
+        let ends = Ends(&stop);
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    sys::connect_seqpacket(&gateway.socket, SOON).ok();
+                }
+            });
+        }
+        let mut times: Vec<Duration> = (0..15)
+            .map(|_| {
+                let started = Instant::now();
+                assert_eq!(get(gateway, "/livez").0, 200);
+                echoes(&mut attach(gateway));
+                started.elapsed()
+            })
+            .collect();
+        drop(ends);
+        times.sort_unstable();
+        println!("attached and answered beside a flood of connections in {times:?}");
+        assert!(times[7] < Duration::from_secs(1), "{times:?}");
+    });
 }
 
 fn silent_connections(gateway: &Gateway) {

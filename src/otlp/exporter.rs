@@ -67,7 +67,11 @@ impl Exporter {
         };
         let thread = std::thread::Builder::new()
             .name("ipcgw-otlp".to_owned())
-            .spawn(move || runtime.block_on(sender.run(stopped)))?;
+            .spawn(move || {
+                runtime.block_on(sender.run(stopped));
+                // A name that is still being resolved is not waited for.
+                runtime.shutdown_background();
+            })?;
         Ok(Self { stop, thread })
     }
 

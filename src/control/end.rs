@@ -13,14 +13,14 @@ use std::env;
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::handover::FORM;
 use super::manager::Manager;
@@ -32,6 +32,9 @@ use super::server::Notices;
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time that sessions wait for what is in flight before they are handed over.
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Longest time until a program has said whether it can take over.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// SIGTERM or SIGINT, and SIGUSR2.
 pub(super) struct Signals {
@@ -54,6 +57,17 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             upgrade: signal(SignalKind::user_defined2())?,
         })
+    }
+
+    /// Whether a stop has been asked for that nobody was told of.
+    pub(super) async fn has_stop_come(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => true,
+            _ = self.interrupt.recv() => true,
+            // What has come is noticed when the runtime has looked.
+            () = sleep(Duration::from_millis(1)) => false,
+        }
     }
 
     async fn come(&mut self) -> Asked {
@@ -104,6 +118,7 @@ impl End<'_> {
         let mut outcome = Outcome::default();
         let mut checking = None;
         let mut deadline = None;
+        let mut is_stopping = false;
         loop {
             tokio::select! {
                 () = notices.come() => {
@@ -112,16 +127,19 @@ impl End<'_> {
                 }
                 () = reloads.come() => reloads.turn(&mut room.borrow_mut()),
                 asked = signals.come() => match asked {
-                    Asked::Stop if deadline.is_some() => {
+                    Asked::Stop if core::mem::replace(&mut is_stopping, true) => {
                         return Outcome { at_once: true, way: None };
                     }
                     Asked::Stop => {
                         manager.tell(&NotifyState::Stopping);
-                        if outlives && Manager::has_store() {
+                        room.borrow().show_drain();
+                        if outlives && Manager::store_size().is_some() {
                             outcome.way = Some(Way::Store);
                             deadline = Some(self.pause(accepting));
                             continue;
                         }
+                        // There may have been one on the way to another program.
+                        outcome.way = None;
                         let timeout = self.drain_timeout;
                         tracing::info!(?timeout, "draining: a second signal ends at once");
                         deadline = Some(Instant::now() + timeout);
@@ -135,11 +153,19 @@ impl End<'_> {
                     Asked::Upgrade if deadline.is_none() && checking.is_none() => {
                         checking = program.as_ref().ok().cloned().map(check);
                     }
-                    Asked::Upgrade => {}
+                    Asked::Upgrade => tracing::warn!("asked for another gateway, which is under way"),
                 },
                 checked = done(&mut checking) => {
                     checking = None;
                     match checked {
+                        Ok(_) if deadline.is_none() && !self.gives_nothing_back().await => {
+                            let sessions = room.borrow().returning();
+                            tracing::error!(
+                                sessions,
+                                "no other gateway can take over: clients of ended sessions hold their \
+                                 memory, which a process cannot leave behind"
+                            );
+                        }
                         Ok(program) if deadline.is_none() => {
                             tracing::info!(program = %program.display(), "another gateway takes over");
                             manager.reloading();
@@ -159,6 +185,22 @@ impl End<'_> {
                 return outcome;
             }
         }
+    }
+
+    /// Waits until no ended session's memory is on its way back, for a moment. A thread that waits for a
+    /// client to let go of it would keep the process from becoming another program, for as long as that
+    /// client likes; so from then on none is started. If the wait is in vain, they are again.
+    async fn gives_nothing_back(&self) -> bool {
+        self.room.borrow().give_back(false);
+        let end = Instant::now() + PAUSE_TIMEOUT;
+        while self.room.borrow().returning() > 0 {
+            if Instant::now() >= end {
+                self.room.borrow().give_back(true);
+                return false;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        true
     }
 
     /// Leaves what comes to the next gateway; returns until when to finish the rest.
@@ -202,12 +244,29 @@ fn check(program: PathBuf) -> JoinHandle<Result<PathBuf, String>> {
         let mut command = Command::new(&program);
         command.args(["check-config", "--takes-over", &FORM.to_string()]);
         command.args(env::args_os().skip_while(|word| word != "serve").skip(1));
-        match command.output() {
+        match output_within(&mut command, CHECK_TIMEOUT) {
             Ok(output) if output.status.success() => Ok(program),
             Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
             Err(error) => Err(format!("{}: {error}", program.display())),
         }
     })
+}
+
+/// What a program says and how it ends; it is ended if that takes longer than `limit`.
+fn output_within(command: &mut Command, limit: Duration) -> io::Result<Output> {
+    let pipes = command.stdin(Stdio::null()).stdout(Stdio::null());
+    let mut child = pipes.stderr(Stdio::piped()).spawn()?;
+    let end = std::time::Instant::now() + limit;
+    while child.try_wait()?.is_none() {
+        if std::time::Instant::now() >= end {
+            child.kill()?;
+            child.wait()?;
+            let text = format!("does not say within {limit:?} whether it can take over");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output()
 }
 
 async fn done(

@@ -25,6 +25,7 @@ use nix::sys::signal::{SigSet, Signal};
 use serde::{Deserialize, Serialize};
 
 use super::manager::Manager;
+use crate::clock::{Clock as _, System};
 
 /// Names the process that is to take over, and the state's descriptor: `PID:NUMBER`.
 const VARIABLE: &str = "IPC_GATEWAY_HANDOVER";
@@ -37,9 +38,14 @@ const _: () = assert!(
 );
 /// Longest state, in bytes: that of 65,536 sessions.
 const MOST_BYTES: u64 = 64 << 20;
-/// What names begin with in the service manager's store.
+/// What names begin with in the service manager's store. Then come when that was, so that what an earlier
+/// gateway left there is told from what the last one did, and the descriptor's number or [`STATE`].
 const STORED: &str = "ipcgw-";
-const STATE: &str = "ipcgw-state";
+const STATE: &str = "state";
+/// Longest variable with the names of what was passed, in bytes: the kernel takes no more than 128 KiB.
+const MOST_NAMES: usize = 120 * 1024;
+/// Descriptors of a session.
+const EACH: usize = 3;
 
 /// A descriptor: its number in the gateway that left it.
 type Key = u32;
@@ -161,12 +167,67 @@ impl HandOver {
     pub(super) fn store(mut self, manager: &Manager) -> io::Result<()> {
         self.state.clients = None;
         self.state.admin = None;
+        let at = tenths();
         for fd in &self.fds {
-            manager.store(&format!("{STORED}{}", fd.as_raw_fd()), fd.as_fd())?;
+            manager.store(&stored_name(at, &fd.as_raw_fd().to_string()), fd.as_fd())?;
         }
         // The state comes last: without it nothing is taken over.
-        manager.store(STATE, sealed(&self.state)?.as_fd())
+        manager.store(&stored_name(at, STATE), sealed(&self.state)?.as_fd())
     }
+
+    /// Takes out the sessions for which there is no room among so many stored descriptors, the newest
+    /// first.
+    pub(super) fn surplus(&mut self, most: usize) -> Vec<Session> {
+        let name = stored_name(tenths(), &u16::MAX.to_string()).len() + 1;
+        let kept = (most.saturating_sub(1) / EACH).min(MOST_NAMES / name / EACH);
+        let kept = kept.min(self.state.sessions.len());
+        let records = self.state.sessions.split_off(kept);
+        let mut fds: HashMap<Key, OwnedFd> = HashMap::new();
+        if !records.is_empty() {
+            fds.extend(self.fds.drain(..).map(|fd| (key_of(&fd), fd)));
+        }
+        let take = |record: Record| {
+            let keys = [record.region, record.eventfd, record.socket];
+            let [Some(memfd), Some(eventfd), Some(client)] = keys.map(|key| fds.remove(&key))
+            else {
+                return None;
+            };
+            Some(Session {
+                record,
+                memfd,
+                eventfd,
+                client,
+            })
+        };
+        let surplus = records.into_iter().filter_map(take).collect();
+        self.fds.extend(fds.into_values());
+        surplus
+    }
+}
+
+/// A session that is not handed over.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) record: Record,
+    pub(super) memfd: OwnedFd,
+    pub(super) eventfd: OwnedFd,
+    pub(super) client: OwnedFd,
+}
+
+/// Tenths of a second since the machine was started.
+fn tenths() -> u64 {
+    System.now().0 / 100_000_000
+}
+
+fn stored_name(at: u64, what: &str) -> String {
+    format!("{STORED}{at:x}-{what}")
+}
+
+/// When something was stored, and what it is, from its name.
+fn parse_stored(name: &str) -> Option<(u64, &str)> {
+    let rest = name.strip_prefix(STORED)?;
+    let (at, what) = rest.split_once('-')?;
+    Some((u64::from_str_radix(at, 16).ok()?, what))
 }
 
 /// What a gateway was left.
@@ -176,6 +237,8 @@ pub(super) struct Heritage {
     fds: HashMap<Key, OwnedFd>,
     /// Names in the service manager's store, to be cleared.
     pub(super) stored: Vec<String>,
+    /// When what was taken from the store was put there.
+    stored_at: u64,
 }
 
 impl Heritage {
@@ -192,7 +255,7 @@ impl Heritage {
             Ok(state) => Some(Ok(Self {
                 state,
                 fds,
-                stored: Vec::new(),
+                ..Self::default()
             })),
             Err(error) => {
                 tracing::error!(%error, "cannot take over: clients have to attach again");
@@ -203,11 +266,21 @@ impl Heritage {
 
     /// Notes a descriptor from the service manager's store; gives back what is not from there.
     pub(super) fn note_stored(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
-        let Some(key) = name.strip_prefix(STORED) else {
+        if !name.starts_with(STORED) {
             return Some(fd);
-        };
+        }
         self.stored.push(name.to_owned());
-        if name == STATE {
+        let (at, key) = parse_stored(name)?;
+        if at > self.stored_at {
+            // What came before is of a gateway before the last.
+            self.stored_at = at;
+            self.state = State::default();
+            self.fds.clear();
+        }
+        if at < self.stored_at {
+            return None;
+        }
+        if key == STATE {
             match read(fd.into()) {
                 Ok(state) => self.state = state,
                 Err(error) => {
@@ -226,13 +299,15 @@ impl Heritage {
     }
 }
 
-/// The signals that ask for something other than the end, and that end a process that does not heed
-/// them yet: those for a hand-over and for a reload.
+/// The signals that end a process that does not heed them yet: those for a hand-over, for a reload and for
+/// the end, which is to be one in order.
 pub(super) fn held_signals() -> SigSet {
-    let mut set = SigSet::empty();
-    set.add(Signal::SIGUSR2);
-    set.add(Signal::SIGHUP);
-    set
+    SigSet::from_iter([
+        Signal::SIGUSR2,
+        Signal::SIGHUP,
+        Signal::SIGTERM,
+        Signal::SIGINT,
+    ])
 }
 
 fn key_of(fd: &impl AsRawFd) -> Key {
@@ -340,6 +415,84 @@ mod tests {
     fn a_state_is_read_as_it_was_written() {
         let read = read(sealed(&state()).unwrap().into()).unwrap();
         assert_eq!(format!("{read:?}"), format!("{:?}", state()));
+    }
+
+    fn file() -> OwnedFd {
+        tempfile::tempfile().unwrap().into()
+    }
+
+    #[test]
+    fn what_was_stored_last_is_taken_whatever_comes_first() {
+        let states = [4, 5].map(|next_session| {
+            sealed(&State {
+                next_session,
+                ..State::default()
+            })
+            .unwrap()
+        });
+        let [old, new] = states;
+        let named = vec![
+            ("ipcgw-ff-7", file()),
+            ("ipcgw-100-8", file()),
+            ("ipcgw-ff-state", old),
+            ("ipcgw-100-state", new),
+            ("ipcgw-100-9", file()),
+            // Of a release that did not say when, and malformed.
+            ("ipcgw-10", file()),
+            ("ipcgw-x-11", file()),
+        ];
+        let names: Vec<_> = named.iter().map(|(name, _)| (*name).to_owned()).collect();
+        for turned in [false, true] {
+            let mut heritage = Heritage::default();
+            let mut order: Vec<_> = named.iter().collect();
+            if turned {
+                order.reverse();
+            }
+            for (name, fd) in order {
+                assert!(
+                    heritage
+                        .note_stored(name, fd.try_clone().unwrap())
+                        .is_none()
+                );
+            }
+            assert_eq!(heritage.state.next_session, 5);
+            let mut keys: Vec<_> = heritage.fds.keys().copied().collect();
+            keys.sort_unstable();
+            assert_eq!(keys, [8, 9]);
+            // All of it is to be forgotten.
+            heritage.stored.sort();
+            let mut all = names.clone();
+            all.sort();
+            assert_eq!(heritage.stored, all);
+        }
+        let mut heritage = Heritage::default();
+        assert!(heritage.note_stored("clients", file()).is_some());
+    }
+
+    #[test]
+    fn sessions_that_do_not_fit_are_taken_out_with_their_descriptors() {
+        let mut handover = HandOver::default();
+        for session in 0..5 {
+            let record = Record {
+                session,
+                region: handover.add(file()),
+                eventfd: handover.add(file()),
+                socket: handover.add(file()),
+                ..state().sessions.remove(0)
+            };
+            handover.state.sessions.push(record);
+        }
+        // Room for all of them, and the state.
+        assert!(handover.surplus(16).is_empty());
+        let surplus = handover.surplus(9);
+        let numbers: Vec<u32> = surplus.iter().map(|it| it.record.session).collect();
+        assert_eq!((numbers, handover.sessions()), (vec![2, 3, 4], 2));
+        assert_eq!(handover.fds.len(), 6);
+        assert_eq!(handover.surplus(0).len(), 2);
+        assert!(handover.fds.is_empty());
+        // However many the manager keeps, their names have to fit into one variable.
+        let name = stored_name(u64::from(u32::MAX), "65535");
+        assert!((usize::MAX / EACH).min(MOST_NAMES / (name.len() + 1) / EACH) > 1365);
     }
 
     #[test]

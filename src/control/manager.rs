@@ -55,17 +55,23 @@ impl Manager {
         }
     }
 
-    /// Whether it keeps descriptors for the next gateway: systemd says so from version 254 on, the
-    /// unit can say so before.
-    pub(super) fn has_store() -> bool {
-        let most = env::var("FDSTORE").ok().and_then(|most| most.parse().ok());
-        most.is_some_and(|most: u32| most > 0) && env::var_os("NOTIFY_SOCKET").is_some()
+    /// How many descriptors it keeps for the next gateway, if any: systemd says so from version 254 on,
+    /// the unit can say so before.
+    pub(super) fn store_size() -> Option<usize> {
+        env::var_os("NOTIFY_SOCKET")?;
+        let most: usize = env::var("FDSTORE").ok()?.parse().ok()?;
+        (most > 0).then_some(most)
     }
 
-    /// Tells it to keep what has this name no longer.
-    pub(super) fn forget(&self, name: &str) {
-        let text = format!("FDSTOREREMOVE=1\nFDNAME={name}");
-        self.tell(&NotifyState::Custom(&text));
+    /// Tells it to keep what has these names no longer. One that was not told would hand them to a later
+    /// gateway once more, so each message waits until there is room for it.
+    pub(super) async fn forget(names: Vec<String>) {
+        let Some(path) = env::var_os("NOTIFY_SOCKET").filter(|_| !names.is_empty()) else {
+            return;
+        };
+        if let Err(error) = forget_at(&path, &names).await {
+            tracing::warn!(%error, "the service manager keeps descriptors that were taken over");
+        }
     }
 
     /// Gives it a descriptor to keep under this name. Waits until there is room for the message,
@@ -90,6 +96,18 @@ impl Manager {
             }
         }
     }
+}
+
+async fn forget_at(path: &OsStr, names: &[String]) -> io::Result<()> {
+    let sender = UnixDatagram::unbound()?;
+    sender.connect_addr(&address(path)?)?;
+    sender.set_nonblocking(true)?;
+    let sender = tokio::net::UnixDatagram::from_std(sender)?;
+    for name in names {
+        let text = format!("FDSTOREREMOVE=1\nFDNAME={name}");
+        sender.send(text.as_bytes()).await?;
+    }
+    Ok(())
 }
 
 fn address(socket: &OsStr) -> io::Result<SocketAddr> {

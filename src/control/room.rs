@@ -1,5 +1,6 @@
 //! The sessions: made when a client says hello, taken down when it goes.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -61,6 +62,8 @@ pub(super) struct Room {
     workers: Vec<WorkerHandle>,
     live: HashMap<u32, Live>,
     returns: Returns,
+    /// Whether that begins for sessions that end. Not while another gateway is to take over.
+    gives_back: Cell<bool>,
     waiting: Waiting,
     /// Mails for which a worker's mailbox had no room, by worker, oldest first.
     unsent: VecDeque<(usize, Mail)>,
@@ -106,6 +109,7 @@ impl Room {
             workers,
             live: HashMap::new(),
             returns,
+            gives_back: Cell::new(true),
             waiting: Waiting::default(),
             unsent: VecDeque::new(),
             behind: Rc::default(),
@@ -433,7 +437,7 @@ impl Room {
         sys::send_packet(live.socket.as_fd(), &farewell(reason), &[]).ok();
         let uid = live.peer.uid;
         if reason != EndReason::Draining
-            && let Err(error) = self.returns.begin(uid, live.memfd, live.bytes)
+            && let Err(error) = self.begin_return(uid, live.memfd, live.bytes)
         {
             tracing::warn!(session, %error, "cannot give a session's memory back");
         }

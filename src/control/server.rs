@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::admin::AdminListener;
 use super::end::{End, Signals, Way};
 use super::greet::accept;
-use super::handover::{HandOver, held_signals};
+use super::handover::{HandOver, Session, held_signals};
 use super::inherited::Heir;
 use super::listener::Listener;
 use super::manager::Manager;
@@ -94,7 +94,10 @@ pub fn run(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, serve(server, serving))
+    let ended = tokio::task::LocalSet::new().block_on(&runtime, serve(server, serving));
+    // A program that is still being asked whether it can take over is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
@@ -108,7 +111,7 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
         report,
         reader,
         nats,
-        heir: Heir(heritage),
+        heir: Heir(mut heritage),
     } = server;
     report.sources.control.configured_at.set(unix_seconds());
     let drain_timeout = settings.drain_timeout;
@@ -119,7 +122,7 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let mut signals = Signals::new()?;
     let notices = Notices::new(bell)?;
     let manager = Rc::new(Manager::default());
-    let stored = heritage.stored.clone();
+    let stored = core::mem::take(&mut heritage.stored);
     take_over(&room, heritage);
     let accepting = spawn_local(accept(Rc::clone(&room), Rc::clone(&listener)));
     let watching = spawn_local(watch(
@@ -137,9 +140,7 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let answering = spawn_local(Rc::clone(&admin).serve(report, asking));
     serving();
     manager.tell(&NotifyState::Ready);
-    for name in stored {
-        manager.forget(&name);
-    }
+    let forgetting = spawn_local(Manager::forget(stored));
     let end = End {
         room: &room,
         manager: &manager,
@@ -157,13 +158,21 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
         end.let_go(&notices).await;
     }
     end.stop(&notices, &mut ended).await;
-    for task in [accepting, watching, sending, showing] {
+    for task in [accepting, watching, sending, showing, forgetting] {
         task.abort();
         drop(task.await);
     }
     answering.abort();
     drop(answering.await);
     let mut handover = room.borrow_mut().handed_over();
+    if matches!(ended.way, Some(Way::Exec(_))) && signals.has_stop_come().await {
+        // It came when there was no way back, and the next gateway would not know of it.
+        manager.tell(&NotifyState::Stopping);
+        ended.way = (listener.outlives() && Manager::store_size().is_some()).then_some(Way::Store);
+        if ended.way.is_none() {
+            handover.surplus(0).into_iter().for_each(Session::end);
+        }
+    }
     match ended.way {
         Some(Way::Exec(program)) => {
             let clients = Rc::into_inner(listener).map(|listener| listener.release(&mut handover));
@@ -172,6 +181,17 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
             Ok(Ended::Succeeded(handover, program))
         }
         Some(Way::Store) => {
+            let most = Manager::store_size().unwrap_or(0);
+            let surplus = handover.surplus(most);
+            if !surplus.is_empty() {
+                let (ended, kept) = (surplus.len(), handover.sessions());
+                tracing::warn!(
+                    ended,
+                    kept,
+                    "the service manager keeps too few descriptors (FileDescriptorStoreMax=) for every session"
+                );
+            }
+            surplus.into_iter().for_each(Session::end);
             let sessions = handover.sessions();
             match handover.store(&manager) {
                 Ok(()) => tracing::info!(sessions, "left to the service manager"),

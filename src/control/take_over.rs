@@ -12,7 +12,7 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 
 use super::attach::{self, Left, Peer};
 use super::greet::{ANYBODY, pidfd, watch};
-use super::handover::{Heritage, Record};
+use super::handover::{Heritage, Record, Session};
 use super::room::{Room, refusal};
 
 /// Takes over the sessions that another gateway has left. Those that cannot be are ended.
@@ -71,6 +71,13 @@ fn adopt(
     room.borrow_mut().adopt(record, fds, client)?;
     watch(room, record.session, watched, pidfd);
     Ok(())
+}
+
+impl Session {
+    /// Ends it as a gateway does that has drained.
+    pub(super) fn end(self) {
+        end(&self.record, self.memfd, self.eventfd, &self.client);
+    }
 }
 
 /// Ends a session as a gateway does that has drained.

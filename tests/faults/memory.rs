@@ -18,7 +18,7 @@ use crate::support::raw::{RawClient, call};
 use crate::support::router::Router;
 use crate::support::script::Script;
 use crate::support::server::Server;
-use crate::support::{books, decide, eventually};
+use crate::support::{books, decide, eventually, signal};
 
 /// Sessions that ended because of impossible values of this kind.
 fn violations(gateway: &Gateway, kind: &str) -> u64 {
@@ -304,6 +304,15 @@ fn f14_a_client_that_locks_its_memory_holds_up_nobody() {
     let refused = builder.connect().err().map(|error| error.to_string());
     assert!(refused.unwrap().contains("3 sessions"));
     assert!(metric(&gateway, "ipcgw_returning_bytes", "") > 0);
+    // A process with a thread that waits for that lock could not become another program.
+    signal("-USR2", gateway.pid());
+    eventually("it says so", || {
+        gateway
+            .log()
+            .contains("no other gateway can take over: clients of ended sessions hold")
+    });
+    let request = Request::to("decide").payload(b"x");
+    assert_eq!(other.call(request).unwrap().code(), Code::Ok);
     drop(script);
     drop(attach(&gateway));
     drop((other, third));

@@ -263,6 +263,11 @@ fn with_other_routes_clients_attach_again() {
     });
 }
 
+/// Whether this is the name of a state that is kept.
+fn is_state(name: &str) -> bool {
+    name.starts_with("ipcgw-") && name.ends_with("-state")
+}
+
 /// What a gateway has given a service manager to keep.
 fn kept(told: &UnixDatagram) -> Vec<(String, OwnedFd)> {
     let mut kept = Vec::new();
@@ -318,7 +323,7 @@ fn the_service_managers_store_keeps_sessions_from_stop_to_start() {
             let mut all = Vec::new();
             eventually("the state is kept", || {
                 all.extend(kept(&told));
-                all.iter().any(|(name, _)| name == "ipcgw-state")
+                all.iter().any(|(name, _)| is_state(name))
             });
             all
         }
@@ -352,10 +357,12 @@ fn the_service_managers_store_keeps_sessions_from_stop_to_start() {
     // A store whose state is worth nothing: the client attaches again.
     drop(kept(&told));
     let nonsense = tempfile::tempfile().unwrap().into();
-    manager.passed.push(("ipcgw-state".to_owned(), nonsense));
+    manager
+        .passed
+        .push(("ipcgw-ffffffffff-state".to_owned(), nonsense));
     let reader = std::thread::spawn(move || {
         eventually("everything is kept", || {
-            kept(&told).iter().any(|(name, _)| name == "ipcgw-state")
+            kept(&told).iter().any(|(name, _)| is_state(name))
         });
     });
     gateway.stop();
@@ -368,5 +375,71 @@ fn the_service_managers_store_keeps_sessions_from_stop_to_start() {
         client
             .call(Request::to("decide"))
             .is_ok_and(|reply| reply.code() == Code::Ok)
+    });
+}
+
+#[test]
+fn sessions_for_which_the_store_has_no_room_end_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let told = UnixDatagram::bind(&path).unwrap();
+    let mut manager = Manager::listen(dir.path());
+    manager.environment = vec![
+        ("NOTIFY_SOCKET", path.display().to_string()),
+        // One session and the state.
+        ("FDSTORE", "6".to_owned()),
+    ];
+    let mut gateway = manager.start(dir, LOOPBACK);
+    let mut clients = [attach(&gateway), attach(&gateway)];
+    for client in &mut clients {
+        ask(client, "before");
+    }
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        eventually("the state is kept", || {
+            all.extend(kept(&told));
+            all.iter().any(|(name, _)| is_state(name))
+        });
+        all
+    });
+    gateway.stop();
+    let stored = reader.join().unwrap();
+    assert_eq!(stored.len(), 4, "{stored:?}");
+    assert!(gateway.log().contains("keeps too few descriptors"));
+    let [kept, ended] = &mut clients;
+    assert!(kept.poll().is_none() && kept.end_reason().is_none());
+    eventually("the other was told", || {
+        ended.poll().is_none() && ended.end_reason() == Some(EndReason::Draining)
+    });
+    manager.passed.extend(stored);
+    manager.succeed(&mut gateway, LOOPBACK);
+    ask(kept, "after");
+    assert!(kept.end_reason().is_none());
+    eventually("it has attached again", || {
+        let asked = ended.call(Request::to("decide"));
+        asked.is_ok_and(|reply| reply.code() == Code::Ok)
+    });
+}
+
+#[test]
+fn a_stop_while_another_gateway_is_to_take_over_is_a_stop() {
+    let silent = Silent::start();
+    let mut gateway = start(&["--nats", &silent.url]);
+    let mut client = attach(&gateway);
+    until_connected(&mut client);
+    let slow = Request::to("decide").payload(MARK).timeout(3 * SOON);
+    client.submit(slow).unwrap();
+    client.flush();
+    silent.wait_for(1);
+    signal("-USR2", gateway.pid());
+    // It waits for what is in flight.
+    eventually("another gateway is to take over", || {
+        gateway.log().contains("another gateway takes over")
+    });
+    gateway.stop();
+    assert!(!gateway.log().contains("sessions taken over"));
+    assert_eq!(client.wait(SOON).unwrap().code(), Code::GatewayRestarted);
+    eventually("it is told", || {
+        client.poll().is_none() && client.end_reason() == Some(EndReason::Draining)
     });
 }

@@ -1,5 +1,6 @@
 //! Sessions that are left to another gateway, and sessions that another has left.
 
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use ipc_ringbuf::error::EndReason;
@@ -60,7 +61,31 @@ impl Room {
     /// Gives the memory of a session back that was not taken over.
     pub(in crate::control) fn discard(&self, uid: u32, memfd: OwnedFd, bytes: u64) {
         // Without a thread for it the memory goes back when the client lets go of it.
-        self.returns.begin(uid, memfd, bytes).ok();
+        self.begin_return(uid, memfd, bytes).ok();
+    }
+
+    /// Gives the memory of a session back, unless nothing is given back at the moment.
+    pub(super) fn begin_return(&self, uid: u32, memfd: OwnedFd, bytes: u64) -> io::Result<()> {
+        if self.gives_back.get() {
+            self.returns.begin(uid, memfd, bytes)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether the memory of sessions that end is given back, or left to their clients to let go of.
+    pub(in crate::control) fn give_back(&self, does: bool) {
+        self.gives_back.set(does);
+    }
+
+    /// Sessions whose memory is on its way back.
+    pub(in crate::control) fn returning(&self) -> u32 {
+        self.returns.sessions()
+    }
+
+    /// Shows that nothing more is accepted.
+    pub(in crate::control) fn show_drain(&self) {
+        self.report.drain();
     }
 
     /// Tells the workers to take nothing more, and to finish what they have.

@@ -156,7 +156,7 @@ fn gate(c: &mut Criterion) {
     group.bench_function("enter_and_leave", |b| {
         b.iter(|| {
             let now = Nanos(entry.accepted.0 + STEP_NS);
-            assert!(gates.has_room(black_box(0), 1, 4));
+            assert!(gates.has_room(black_box(0), 1, 4, now));
             entry.pass = gates.admit(black_box(0), now).unwrap();
             entry.accepted = now;
             gates.left(black_box(&entry), Code::Ok, now);

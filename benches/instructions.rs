@@ -357,7 +357,7 @@ fn gates() {
         |gates| {
             for _ in 0..32 {
                 let now = Nanos(entry.accepted.0 + 1_000);
-                assert!(gates.has_room(black_box(0), 1, 4));
+                assert!(gates.has_room(black_box(0), 1, 4, now));
                 entry.pass = gates.admit(black_box(0), now).unwrap();
                 entry.accepted = now;
                 gates.left(black_box(&entry), Code::Ok, now);

@@ -13,14 +13,15 @@ use std::env;
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::handover::FORM;
 use super::manager::Manager;
@@ -238,35 +239,24 @@ impl End<'_> {
     }
 }
 
-/// Asks a program whether it could serve as this one was told to, and go on with these sessions.
+/// Asks a program whether it could serve as this one was told to, and go on with these sessions. It is
+/// ended where that takes too long, or nobody waits for it any more.
 fn check(program: PathBuf) -> JoinHandle<Result<PathBuf, String>> {
-    spawn_blocking(move || {
+    spawn_local(async move {
         let mut command = Command::new(&program);
         command.args(["check-config", "--takes-over", &FORM.to_string()]);
         command.args(env::args_os().skip_while(|word| word != "serve").skip(1));
-        match output_within(&mut command, CHECK_TIMEOUT) {
-            Ok(output) if output.status.success() => Ok(program),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-            Err(error) => Err(format!("{}: {error}", program.display())),
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        match timeout(CHECK_TIMEOUT, command.output()).await {
+            Ok(Ok(output)) if output.status.success() => Ok(program),
+            Ok(Ok(output)) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Ok(Err(error)) => Err(format!("{}: {error}", program.display())),
+            Err(_) => Err(format!(
+                "{}: does not say within {CHECK_TIMEOUT:?} whether it can take over",
+                program.display()
+            )),
         }
     })
-}
-
-/// What a program says and how it ends; it is ended if that takes longer than `limit`.
-fn output_within(command: &mut Command, limit: Duration) -> io::Result<Output> {
-    let pipes = command.stdin(Stdio::null()).stdout(Stdio::null());
-    let mut child = pipes.stderr(Stdio::piped()).spawn()?;
-    let end = std::time::Instant::now() + limit;
-    while child.try_wait()?.is_none() {
-        if std::time::Instant::now() >= end {
-            child.kill()?;
-            child.wait()?;
-            let text = format!("does not say within {limit:?} whether it can take over");
-            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    child.wait_with_output()
 }
 
 async fn done(

@@ -431,7 +431,7 @@ mod tests {
             .unwrap()
         });
         let [old, new] = states;
-        let named = vec![
+        let named = [
             ("ipcgw-ff-7", file()),
             ("ipcgw-100-8", file()),
             ("ipcgw-ff-state", old),

@@ -94,10 +94,7 @@ pub fn run(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let ended = tokio::task::LocalSet::new().block_on(&runtime, serve(server, serving));
-    // A program that is still being asked whether it can take over is not waited for.
-    runtime.shutdown_background();
-    ended
+    tokio::task::LocalSet::new().block_on(&runtime, serve(server, serving))
 }
 
 async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {

@@ -116,6 +116,8 @@ fn promtool_finds_a_rule_that_was_changed() {
             "(max_over_time(ipcgw_breaker_state[2m]))",
             "(ipcgw_breaker_state)",
         ),
+        ("reason=\"OVERLOADED\"", "reason=\"PROTOCOL\""),
+        ("> 1.1 * sum", "> 0 * sum"),
         ("outcome=\"unknown\"", "outcome=\"rejected\""),
     ] {
         let changed = RULES.replace(right, wrong);

@@ -118,6 +118,7 @@ fn promtool_finds_a_rule_that_was_changed() {
         ),
         ("reason=\"OVERLOADED\"", "reason=\"PROTOCOL\""),
         ("> 1.1 * sum", "> 0 * sum"),
+        ("reason=\"SLOW_CLIENT\"", "reason=\"DETACHED\""),
         ("outcome=\"unknown\"", "outcome=\"rejected\""),
     ] {
         let changed = RULES.replace(right, wrong);

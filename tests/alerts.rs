@@ -107,7 +107,18 @@ fn promtool_finds_a_rule_that_was_changed() {
     assert!(test(RULES).0);
     for (right, wrong) in [
         ("ipcgw_nats_connected == 0", "ipcgw_nats_connected == 2"),
-        ("ipcgw_breaker_state) == 2", "ipcgw_breaker_state) == 1"),
+        (
+            "ipcgw_breaker_state[2m])) == 2",
+            "ipcgw_breaker_state[2m])) == 1",
+        ),
+        // It never stays open for long: a probe that passes makes it half open.
+        (
+            "(max_over_time(ipcgw_breaker_state[2m]))",
+            "(ipcgw_breaker_state)",
+        ),
+        ("reason=\"OVERLOADED\"", "reason=\"PROTOCOL\""),
+        ("> 1.1 * sum", "> 0 * sum"),
+        ("reason=\"SLOW_CLIENT\"", "reason=\"DETACHED\""),
         ("outcome=\"unknown\"", "outcome=\"rejected\""),
     ] {
         let changed = RULES.replace(right, wrong);

@@ -186,24 +186,27 @@ fn f45_a_second_signal_ends_at_once_and_the_client_completes_what_it_has() {
 fn readiness_follows_the_connection_to_nats() {
     let mut server = Server::start();
     let gateway = connected(&server);
-    let health = |gateway: &Gateway| {
+    let health = |gateway: &Gateway, flags: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ipc-gateway"));
-        command.arg("health").arg("--socket").arg(&gateway.socket);
+        command.arg("health").args(flags);
+        command.arg("--socket").arg(&gateway.socket);
         let output = command.output().unwrap();
         (
             output.status.code(),
             String::from_utf8(output.stdout).unwrap(),
         )
     };
-    assert_eq!(health(&gateway), (Some(0), "ready\n".to_owned()));
+    assert_eq!(health(&gateway, &[]), (Some(0), "ready\n".to_owned()));
     server.kill();
     eventually("not ready", || get(&gateway, "/readyz").0 == 503);
-    let (code, line) = health(&gateway);
+    let (code, line) = health(&gateway, &[]);
     assert_eq!(code, Some(1));
     assert!(
         line.starts_with("alive, not ready: not connected to NATS"),
         "{line}"
     );
+    let alive = health(&gateway, &["--live"]);
+    assert_eq!(alive, (Some(0), "alive\n".to_owned()));
     server.restart();
     let took = eventually("ready again", || get(&gateway, "/readyz").0 == 200);
     println!("ready {took:?} after the restart");

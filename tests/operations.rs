@@ -80,6 +80,32 @@ fn the_admin_server_can_be_had_on_tcp() {
     assert_eq!(output.stdout, b"ready\n");
 }
 
+/// The command of an instruction of the image, a list of words.
+fn command_of(instruction: &str) -> Vec<String> {
+    let file = include_str!("../deploy/Dockerfile").replace("\\\n", "");
+    let mut lines = file.lines();
+    let line = lines.find(|line| line.starts_with(instruction)).unwrap();
+    let (_, command) = line.split_once("CMD ").unwrap();
+    serde_json::from_str(command).unwrap()
+}
+
+#[test]
+fn a_container_without_nats_is_healthy_and_one_without_a_gateway_is_not() {
+    let command = command_of("HEALTHCHECK ");
+    assert_eq!(command[0], "/usr/bin/ipc-gateway");
+    let mut gateway = start(&["--nats", "nats://127.0.0.1:1"]);
+    let socket = gateway.socket.clone();
+    let check = || {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_ipc-gateway"));
+        let check = check.args(&command[1..]).env("IPC_GATEWAY_SOCKET", &socket);
+        check.output().unwrap().status.code()
+    };
+    assert_eq!(get(&gateway, "/readyz").0, 503);
+    assert_eq!(check(), Some(0));
+    gateway.kill();
+    assert_eq!(check(), Some(69));
+}
+
 #[test]
 fn what_asks_and_does_not_read_is_closed_and_leaves_room() {
     let gateway = start(&["--upstream", "loopback"]);

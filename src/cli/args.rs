@@ -275,8 +275,10 @@ pub enum Payload {
 #[command(after_help = "Examples:
   ipc-gateway health
   ipc-gateway health --admin 127.0.0.1:9100 --json
+  ipc-gateway health --live
 
-Exit codes: 0 ready, 1 alive but not ready, 2 usage, 69 not reachable, 77 not permitted.")]
+Exit codes: 0 ready, 1 alive but not ready, 2 usage, 69 not reachable, 77 not permitted. With --live: 0
+alive, 1 not alive.")]
 pub struct HealthArgs {
     /// Admin address of the gateway: a path, or ADDRESS:PORT [env: IPC_GATEWAY_ADMIN] [default:
     /// admin.sock beside the socket].
@@ -290,6 +292,11 @@ pub struct HealthArgs {
     /// Print one JSON object in place of a line.
     #[arg(long)]
     pub json: bool,
+
+    /// Only ask whether it is alive, not whether it is ready: for whoever would restart it, as without
+    /// NATS it reconnects by itself.
+    #[arg(long)]
+    pub live: bool,
 }
 
 /// A duration that is longer than 0.
@@ -406,6 +413,16 @@ mod tests {
             (1, 1, 64 << 10)
         );
         assert_eq!(args.payload, None);
+    }
+
+    #[test]
+    fn health_asks_for_readiness_too_unless_told_otherwise() {
+        for (line, live) in [("health", false), ("health --live --json", true)] {
+            let Command::Health(args) = parse(line).unwrap() else {
+                panic!("not health");
+            };
+            assert_eq!(args.live, live, "{line}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `ipc-gateway health`: asks the admin server whether the gateway is alive and ready.
 //!
-//! Two questions with one time limit: a gateway that is stopped or hangs counts as not reachable.
+//! The questions have one time limit: a gateway that is stopped or hangs counts as not reachable.
 
 use core::time::Duration;
 use std::io;
@@ -19,7 +19,7 @@ use crate::settings::AdminAddress;
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 
 /// Prints one line (with `--json` one object); exit 0 ready, 1 alive but not ready, 69 not
-/// reachable, 77 when it may not be asked.
+/// reachable, 77 when it may not be asked. With `--live` it only asks whether the gateway is alive.
 #[must_use]
 pub fn run(args: &HealthArgs) -> ExitCode {
     let address = match admin_address(args.admin.as_deref(), args.socket.as_deref()) {
@@ -29,7 +29,7 @@ pub fn run(args: &HealthArgs) -> ExitCode {
             return Exit::from(&error).into();
         }
     };
-    let health = ask_within(LIMIT, &address);
+    let health = ask_within(LIMIT, &address, args.live);
     let line = if args.json {
         serde_json::to_string(&health).unwrap_or_default()
     } else {
@@ -48,8 +48,9 @@ struct Health {
     reachable: bool,
     /// Whether its threads advance.
     live: bool,
-    /// Whether it takes requests.
-    ready: bool,
+    /// Whether it takes requests; none if that was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ready: Option<bool>,
     /// Why it is not ready, or not reachable; empty if all is well.
     reason: String,
     /// Where it was asked.
@@ -68,14 +69,15 @@ impl Health {
             return not_reachable(address, error);
         }
         match (self.live, self.ready) {
-            (true, true) => "ready".to_owned(),
-            (true, false) => format!("alive, not ready: {reason}"),
+            (true, Some(true)) => "ready".to_owned(),
+            (true, Some(false)) => format!("alive, not ready: {reason}"),
+            (true, None) => "alive".to_owned(),
             (false, _) => format!("not alive: {reason}"),
         }
     }
 
     fn exit(&self) -> Exit {
-        match (&self.error, self.live && self.ready) {
+        match (&self.error, self.live && self.ready != Some(false)) {
             (Some(error), _) => unanswered(error),
             (None, true) => Exit::Ok,
             (None, false) => Exit::Failure,
@@ -83,23 +85,27 @@ impl Health {
     }
 }
 
-fn ask_within(limit: Duration, address: &AdminAddress) -> Health {
+/// Asks whether it is alive, and, unless that is all, whether it is ready.
+fn ask_within(limit: Duration, address: &AdminAddress, only_live: bool) -> Health {
     let asked = address.clone();
-    let result = within(limit, move || ask(&asked));
+    let result = within(limit, move || ask(&asked, only_live));
     let address = address.to_string();
     match result {
         Ok((live, ready)) => Health {
             reachable: true,
             live: live.good,
-            ready: ready.good,
-            reason: if live.good { ready.reason } else { live.reason },
+            ready: ready.as_ref().map(|ready| ready.good),
+            reason: match ready {
+                Some(ready) if live.good => ready.reason,
+                _ => live.reason,
+            },
             address,
             error: None,
         },
         Err(error) => Health {
             reachable: false,
             live: false,
-            ready: false,
+            ready: (!only_live).then_some(false),
             reason: error.to_string(),
             address,
             error: Some(error),
@@ -107,9 +113,11 @@ fn ask_within(limit: Duration, address: &AdminAddress) -> Health {
     }
 }
 
-fn ask(address: &AdminAddress) -> io::Result<(Verdict, Verdict)> {
+fn ask(address: &AdminAddress, only_live: bool) -> io::Result<(Verdict, Option<Verdict>)> {
     let get = |path| admin::get(address, path, MAX_ANSWER_BYTES).map(|answer| verdict(&answer));
-    Ok((get("/livez")?, get("/readyz")?))
+    let live = get("/livez")?;
+    let ready = (!only_live).then(|| get("/readyz")).transpose()?;
+    Ok((live, ready))
 }
 
 /// The answer to one question.
@@ -164,7 +172,8 @@ mod tests {
         stream.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Asks a server on a Unix socket that answers so, on that many connections.
+    /// Asks a server on a Unix socket that answers so, on that many connections: both questions, or
+    /// with one connection only the first.
     fn health_after(connections: usize, live: &'static str, ready: &'static str) -> Health {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
@@ -174,7 +183,7 @@ mod tests {
                 answer(listener.accept().unwrap().0, live, ready);
             }
         });
-        let health = ask_within(LIMIT, &AdminAddress::Unix(path));
+        let health = ask_within(LIMIT, &AdminAddress::Unix(path), connections == 1);
         server.join().unwrap();
         health
     }
@@ -209,6 +218,19 @@ mod tests {
     }
 
     #[test]
+    fn where_only_life_matters_nothing_else_is_asked() {
+        let alive = health_after(1, GOOD, DOWN);
+        assert_eq!(alive.line(), "alive");
+        assert_eq!(alive.exit(), Exit::Ok);
+        let json = serde_json::to_value(&alive).unwrap();
+        assert_eq!(json["live"], true);
+        assert!(json.get("ready").is_none(), "{json}");
+        let stuck = health_after(1, "HTTP/1.1 503 x\r\n\r\nworker 0 is stuck\n", GOOD);
+        assert_eq!(stuck.line(), "not alive: worker 0 is stuck");
+        assert_eq!(stuck.exit(), Exit::Failure);
+    }
+
+    #[test]
     fn tcp_works_as_well() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = AdminAddress::Tcp(listener.local_addr().unwrap());
@@ -217,7 +239,7 @@ mod tests {
                 answer(listener.accept().unwrap().0, GOOD, GOOD);
             }
         });
-        assert_eq!(ask_within(LIMIT, &address).exit(), Exit::Ok);
+        assert_eq!(ask_within(LIMIT, &address, false).exit(), Exit::Ok);
         server.join().unwrap();
     }
 
@@ -226,9 +248,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
         let address = AdminAddress::Unix(path.clone());
-        assert_eq!(ask_within(LIMIT, &address).exit(), Exit::Unavailable);
+        for only_live in [false, true] {
+            let nobody = ask_within(LIMIT, &address, only_live);
+            assert_eq!(nobody.exit(), Exit::Unavailable);
+        }
         let silent = UnixListener::bind(&path).unwrap();
-        let silence = ask_within(Duration::from_millis(20), &address);
+        let silence = ask_within(Duration::from_millis(20), &address, false);
         assert_eq!(silence.exit(), Exit::Unavailable);
         assert!(
             silence.line().contains("no answer in 20ms"),

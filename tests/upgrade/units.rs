@@ -61,3 +61,19 @@ fn the_units_are_well_formed() {
     // It warns of keys that it does not know, and succeeds.
     assert!(!said.contains("ipc-gateway."), "{said}");
 }
+
+/// The value of a key of the service, a number of seconds with or without the unit.
+fn number(key: &str) -> u32 {
+    let text = std::fs::read_to_string(deployed("ipc-gateway.service")).unwrap();
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let value = value.unwrap_or_else(|| panic!("no {key}"));
+    value.trim_end_matches('s').parse().unwrap()
+}
+
+#[test]
+fn restarts_after_failures_never_reach_the_limit_of_starts() {
+    let restarts = number("StartLimitIntervalSec") / number("RestartSec") + 1;
+    // Each counts twice when a client waits at the socket.
+    assert!(2 * restarts < number("StartLimitBurst"));
+}

@@ -5,6 +5,7 @@
 //! to the servers that they were written for, and are taken out of the URL here, so that nothing
 //! later can print them.
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
@@ -129,12 +130,37 @@ fn split_url(given: &Given<String>) -> Result<(String, Option<NatsAuth>), Config
 
 /// The URL with what may be credentials replaced.
 fn mask(text: &str) -> String {
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    let separator = if scheme.is_empty() { "" } else { "://" };
-    rest.rsplit_once('@').map_or_else(
-        || text.to_owned(),
-        |(_, host)| format!("{scheme}{separator}***@{host}"),
-    )
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    if let Some((_, host)) = rest.rsplit_once('@') {
+        return format!("{scheme}***@{host}");
+    }
+    // Where the host was forgotten, a password stands in the place of the port.
+    let (host, port) = split_port(rest);
+    match port {
+        Some(port) if !is_port(port) => format!("{scheme}{host}:***"),
+        _ => text.to_owned(),
+    }
+}
+
+/// What stands before the first colon that is not an IPv6 address's, and what follows it.
+fn split_port(rest: &str) -> (&str, Option<&str>) {
+    let bracketed = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let name = match bracketed {
+        Some((inside, _)) if inside.parse::<Ipv6Addr>().is_ok() => inside.len() + 2,
+        _ => 0,
+    };
+    let colon = rest.get(name..).and_then(|after| after.find(':'));
+    let split = colon.and_then(|colon| rest.split_at_checked(name + colon));
+    split.map_or((rest, None), |(host, port)| (host, port.strip_prefix(':')))
+}
+
+/// Whether this can be nothing but a port, with or without the slash that may end a URL.
+fn is_port(text: &str) -> bool {
+    let digits = text.strip_suffix('/').unwrap_or(text);
+    digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
 }
 
 fn auth(layers: &Layers<'_>, url: Option<(Source, GivenAuth)>) -> Result<NatsAuth, ConfigError> {
@@ -241,4 +267,49 @@ fn file_auth(layers: &Layers<'_>) -> Result<Vec<GivenAuth>, ConfigError> {
         nkey_seed_file: section.given(&raw.nkey_seed_file),
     }
     .kinds()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mask;
+
+    #[test]
+    fn what_may_be_a_password_is_masked_whether_or_not_a_host_follows() {
+        for (given, shown) in [
+            ("nats://me:s3cret@h:x", "nats://***@h:x"),
+            ("me:s3cret@", "***@"),
+            ("nats://me:s3cret", "nats://me:***"),
+            ("me:s3cret", "me:***"),
+            ("nats:me:s3cret", "nats:***"),
+            ("nats://me:s3:cret", "nats://me:***"),
+            ("nats://me:s3/cr?e#t", "nats://me:***"),
+            ("nats://me:4222/cret", "nats://me:***"),
+            ("nats://me:+4222", "nats://me:***"),
+            ("nats://me:9876543210", "nats://me:***"),
+            ("nats://me/x:s3cret", "nats://me/x:***"),
+            ("nats://[::1]:s3cret", "nats://[::1]:***"),
+            ("nats://[me:s3cret]", "nats://[me:***"),
+            ("nats://[me:s3cret", "nats://[me:***"),
+        ] {
+            assert_eq!(mask(given), shown);
+        }
+    }
+
+    #[test]
+    fn what_can_be_none_is_shown() {
+        for text in [
+            "",
+            "h",
+            "h:0",
+            "http://h",
+            "http://h:4222",
+            "nats://h:4222/",
+            "nats://h/path",
+            "nats://[::1]",
+            "nats://[::1]:0",
+            "nats://[fe80::1:2]/path",
+        ] {
+            assert_eq!(mask(text), text);
+        }
+    }
 }

@@ -397,6 +397,11 @@ fn urls_that_are_not_of_nats_are_refused_and_never_shown_with_credentials() {
             "tls://host:port",
         ),
         (
+            "nats.urls = ['nats://u:p']",
+            "test.toml:1:14: nats.urls = \"nats://u:***\": ",
+            "tls://host:port",
+        ),
+        (
             "nats.urls = ['http://h']",
             "test.toml:1:14: ",
             "tls://host:port",

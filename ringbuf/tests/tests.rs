@@ -6,6 +6,7 @@
 //! | `properties` | random operations against a simple model |
 //! | `hostile` | either side writes what it should not |
 //! | `resume` | a gateway's end that goes on where another has stopped |
+//! | `times` | what a client does by the clock: it notices a dead gateway, and dates its submissions |
 //! | `shown` | every public item that an application calls has an example |
 //! | `two_threads` | both sides at full speed |
 #![cfg(not(loom))]
@@ -20,4 +21,5 @@ mod properties;
 mod resume;
 mod shown;
 mod support;
+mod times;
 mod two_threads;

@@ -9,6 +9,7 @@ use super::builder::Attachment;
 use super::completion::{Completion, OwnedCompletion};
 use super::error::{CallError, Refused, SubmitError};
 use super::loan::Loan;
+use super::presence::{ASK_EVERY, Presence};
 use super::reattach::{Patience, Reattach};
 use super::request::{Request, RouteRef, Ticket};
 use super::session::{Session, Sleeper};
@@ -19,10 +20,6 @@ use crate::entry::{Cqe, MAX_HEADER_BYTES, Opcode, Sqe};
 use crate::error::{AttachError, EndReason};
 use crate::sys;
 
-/// After this many polls in vain the gateway's presence is checked: one system call.
-const POLLS_PER_CHECK: u32 = 4096;
-/// Longest sleep before the gateway's presence is checked.
-const SLEEP_SLICE: Duration = Duration::from_millis(100);
 /// Submissions that share one reading of the clock, at most.
 const SUBMISSIONS_PER_STAMP: u64 = 32;
 /// Looks between two reads of the clock while waiting awake.
@@ -101,7 +98,7 @@ pub struct Client {
     next_mark: u64,
     /// The batch's clock reading; 0 when it is to be read.
     stamp: u64,
-    polls: u32,
+    presence: Presence,
     budget: Budget,
     ended: Option<EndReason>,
 }
@@ -123,7 +120,7 @@ impl Client {
             body: BytesMut::new(),
             next_mark: 0,
             stamp: 0,
-            polls: 0,
+            presence: Presence::checked_now(),
             budget: Budget::new(wait),
             ended: None,
         }
@@ -319,13 +316,12 @@ impl Client {
         if let Some(session) = &mut self.session {
             match session.pop(&mut self.body) {
                 Ok(Some(cqe)) => {
-                    self.polls = 0;
+                    self.presence.found();
                     return Some(Found::InBody(cqe));
                 }
                 Ok(None) => {
                     self.stamp = 0;
-                    self.polls += 1;
-                    if self.polls >= POLLS_PER_CHECK {
+                    if self.presence.is_due_after_poll(session.outstanding() != 0) {
                         self.check_presence();
                     }
                 }
@@ -406,7 +402,7 @@ impl Client {
     /// Waits for one completion that is not stashed, and stashes it.
     fn stash_one(&mut self) {
         let stash = core::mem::take(&mut self.stash);
-        self.wait_ready(SLEEP_SLICE);
+        self.wait_ready(ASK_EVERY);
         let fresh = self.poll().map(|completion| completion.to_owned());
         self.stash = stash;
         self.stash.extend(fresh);
@@ -429,7 +425,7 @@ impl Client {
                 return true;
             };
             let left = Duration::from_nanos(deadline.saturating_sub(sys::monotonic_ns()));
-            sleeper.sleep(left.min(SLEEP_SLICE));
+            sleeper.sleep(left.min(ASK_EVERY));
             self.disarm();
             self.budget.slept();
             if self.ready() {
@@ -461,8 +457,17 @@ impl Client {
                 self.budget.rewarded();
                 return true;
             }
-            if look.is_multiple_of(LOOKS_PER_CLOCK) && sys::monotonic_ns() >= deadline {
-                return false;
+            if look.is_multiple_of(LOOKS_PER_CLOCK) {
+                let now = sys::monotonic_ns();
+                if self.presence.is_due(now) {
+                    self.check_presence();
+                    if self.session.is_none() {
+                        return self.ready();
+                    }
+                }
+                if now >= deadline {
+                    return false;
+                }
             }
         }
         false
@@ -504,7 +509,7 @@ impl Client {
 
     /// Finds out whether the gateway is still there; gives the session up if not.
     pub(super) fn check_presence(&mut self) {
-        self.polls = 0;
+        self.presence = Presence::checked_now();
         let Some(reason) = self.session.as_ref().and_then(Session::ended) else {
             return;
         };

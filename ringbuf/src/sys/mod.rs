@@ -35,5 +35,5 @@ pub(crate) use socket::is_other_socket_type;
 pub use socket::{
     accept, connect_seqpacket, own_uid, packet_pair, peer_groups, peer_uid, take_inherited,
 };
-pub(crate) use time::pause;
+pub(crate) use time::{coarse_ns, pause};
 pub use time::{monotonic_ns, yield_now};

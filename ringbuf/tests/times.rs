@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use ipc_ringbuf::{Code, EndReason, Request, WaitStrategy};
+use ipc_ringbuf::entry::Cqe;
+use ipc_ringbuf::port::Port;
+use ipc_ringbuf::{Code, EndReason, Request, WaitStrategy, monotonic_ns};
 
 use crate::support::{Pair, SOON, pair, pair_that_waits};
 
@@ -48,4 +50,45 @@ fn a_client_that_spins_notices_a_gateway_that_is_gone() {
     assert_eq!(completion.code(), Code::GatewayRestarted);
     assert!(gone.elapsed() < SOON / 2, "noticed at the timeout");
     assert!(client.wait(SOON).is_none());
+}
+
+/// When the request that the gateway takes next says that it was submitted.
+fn next_submitted_ns(port: &mut Port) -> u64 {
+    let submission = port.pop().unwrap().unwrap();
+    let cqe = Cqe::bare(submission.user_data, Code::Ok);
+    port.complete(submission.block, cqe, &[], &[]).unwrap();
+    port.publish();
+    submission.sqe.unwrap().submitted_ns
+}
+
+#[test]
+fn a_loan_is_dated_when_it_is_submitted_and_not_when_it_is_taken() {
+    let Pair {
+        mut client,
+        mut port,
+        ..
+    } = pair(4, 64);
+    let loan = client.loan(Request::to(0)).unwrap();
+    pause(Duration::from_millis(20));
+    let before = monotonic_ns();
+    loan.submit();
+    client.flush();
+    assert!(next_submitted_ns(&mut port) >= before);
+}
+
+#[test]
+fn a_request_is_dated_anew_when_those_before_it_were_shown() {
+    let Pair {
+        mut client,
+        mut port,
+        ..
+    } = pair(4, 64);
+    for _ in 0..3 {
+        let before = monotonic_ns();
+        // The only one outstanding is shown at once, without a flush.
+        client.submit(Request::to(0)).unwrap();
+        assert!(next_submitted_ns(&mut port) >= before);
+        pause(Duration::from_millis(20));
+        assert!(client.poll().is_some());
+    }
 }

@@ -12,7 +12,7 @@ use super::loan::Loan;
 use super::presence::{ASK_EVERY, Presence};
 use super::reattach::{Patience, Reattach};
 use super::request::{Request, RouteRef, Ticket};
-use super::session::{Session, Sleeper};
+use super::session::{Session, Shown, Sleeper};
 use super::waiting::{Budget, WaitStrategy};
 use crate::code::Code;
 use crate::doorbell;
@@ -20,8 +20,6 @@ use crate::entry::{Cqe, MAX_HEADER_BYTES, Opcode, Sqe};
 use crate::error::{AttachError, EndReason};
 use crate::sys;
 
-/// Submissions that share one reading of the clock, at most.
-const SUBMISSIONS_PER_STAMP: u64 = 32;
 /// Looks between two reads of the clock while waiting awake.
 const LOOKS_PER_CLOCK: u32 = 64;
 
@@ -96,7 +94,7 @@ pub struct Client {
     /// Body of the completion that is lent.
     body: BytesMut,
     next_mark: u64,
-    /// The batch's clock reading; 0 when it is to be read.
+    /// The clock reading of what is pushed and not yet shown; 0 when it is to be read.
     stamp: u64,
     presence: Presence,
     budget: Budget,
@@ -141,11 +139,7 @@ impl Client {
         // `prepare` has checked that it fits.
         session.write(block, sqe.header_len, request.payload);
         step!(HalfWritten);
-        if session.push(block, &sqe).is_err() {
-            self.distrust();
-            self.lost.push_back((sqe.user_data, Code::GatewayRestarted));
-        }
-        Ok(Ticket(sqe.user_data))
+        Ok(self.push(block, sqe))
     }
 
     /// Takes a block to write the payload in place. `request` says everything but the payload,
@@ -199,6 +193,7 @@ impl Client {
             return Err(SubmitError::TooLarge { request, limit });
         }
         let Some(block) = session.take_block() else {
+            self.stamp = 0;
             session.publish();
             return Err(SubmitError::Full(request));
         };
@@ -209,7 +204,6 @@ impl Client {
         step!(HeadersWritten);
         let user_data = request.user_data.unwrap_or(self.next_mark);
         self.next_mark = self.next_mark.wrapping_add(1);
-        let submitted_ns = self.stamp();
         let sqe = Sqe {
             user_data,
             opcode: Opcode::Call,
@@ -218,39 +212,44 @@ impl Client {
             header_len,
             payload_len,
             timeout_ns: request.timeout_ns,
-            submitted_ns,
+            submitted_ns: 0,
         };
         Ok((block, sqe, request))
     }
 
-    /// The moment of a submission; the clock is read once for several.
+    /// The moment of a submission; the clock is read once for a batch.
+    #[inline]
     fn stamp(&mut self) -> u64 {
         if !self.attachment.timestamps {
             return 0;
         }
-        if self.stamp == 0 || self.next_mark.is_multiple_of(SUBMISSIONS_PER_STAMP) {
+        if self.stamp == 0 {
             self.stamp = sys::monotonic_ns();
         }
         self.stamp
     }
 
-    /// Pushes a loaned block.
-    pub(super) fn push_loan(&mut self, block: u32, sqe: &Sqe) -> Ticket {
-        // What was lent may have taken its time to be written.
-        let submitted_ns = self.stamp();
-        let sqe = &Sqe {
-            submitted_ns,
-            ..*sqe
-        };
-        let pushed = self
-            .session
-            .as_mut()
-            .is_some_and(|s| s.push(block, sqe).is_ok());
-        if !pushed {
-            self.distrust();
-            self.lost.push_back((sqe.user_data, Code::GatewayRestarted));
+    /// Dates a block that is written, and pushes it.
+    #[inline]
+    fn push(&mut self, block: u32, mut sqe: Sqe) -> Ticket {
+        sqe.submitted_ns = self.stamp();
+        match self.session.as_mut().map(|s| s.push(block, &sqe)) {
+            Some(Ok(Shown::No)) => {}
+            // What comes next is another batch, whenever it comes.
+            Some(Ok(Shown::Yes)) => self.stamp = 0,
+            Some(Err(_)) | None => {
+                self.distrust();
+                self.lost.push_back((sqe.user_data, Code::GatewayRestarted));
+            }
         }
         Ticket(sqe.user_data)
+    }
+
+    /// Pushes a loaned block.
+    pub(super) fn push_loan(&mut self, block: u32, sqe: Sqe) -> Ticket {
+        // What was lent may have taken its time to be written.
+        self.stamp = 0;
+        self.push(block, sqe)
     }
 
     /// Gives a loaned block back.

@@ -13,9 +13,11 @@
 //! | `bell` | what a worker sleeps on, and what rings it |
 //! | `socket` | control sockets, and who is at the other end |
 //! | `packet` | what goes over them |
+//! | `interrupted` | calls on them that a signal interrupts |
 
 mod bell;
 mod futex;
+mod interrupted;
 mod memory;
 mod packet;
 mod page;

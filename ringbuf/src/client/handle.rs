@@ -26,8 +26,8 @@ const LOOKS_PER_CLOCK: u32 = 64;
 /// A handle for one thread: `Send`, not `Sync`. Submits requests and takes completions.
 ///
 /// A child made by `fork` must not use the handle: the mapping is not there in the child (the next
-/// access would end it), and the session ends with the parent whatever the child keeps. Attach in
-/// the child instead.
+/// access would end it), and the session ends with the parent whatever the child keeps. The child may
+/// drop it. Attach in the child instead.
 ///
 /// Completions come in any order, each exactly once. When the gateway goes away, everything
 /// outstanding completes as `GATEWAY_RESTARTED`, or as `DRAINING` if the gateway says that it never

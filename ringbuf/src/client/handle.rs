@@ -571,14 +571,12 @@ impl Client {
     }
 
     /// What a try to attach needs, if there is no session and it is time for one.
-    #[cfg(feature = "tokio")]
     pub(super) fn due_attachment(&self) -> Option<Attachment> {
         let is_due = self.session.is_none() && self.attachment.is_due();
         is_due.then(|| self.attachment.fresh())
     }
 
     /// Takes the result of such a try.
-    #[cfg(feature = "tokio")]
     pub(super) fn tried(&mut self, result: Result<Session, AttachError>) {
         if self.session.is_none() {
             self.session = self.attachment.tried(result);

@@ -2,7 +2,8 @@
 //!
 //! One of the waiting threads is the leader: it sleeps on the session's bell, takes completions
 //! and hands each to the thread that it belongs to. When the leader has what it came for it wakes
-//! one of the others to lead. Nobody holds the lock while asleep.
+//! one of the others to lead. Nobody holds the lock while asleep or while attaching: one thread tries,
+//! and the others are refused meanwhile.
 
 use core::fmt;
 use std::collections::HashMap;
@@ -54,6 +55,8 @@ struct State {
     /// Completions whose threads have not taken them yet.
     done: HashMap<u64, OwnedCompletion>,
     led: bool,
+    /// Whether a thread tries to attach.
+    attaching: bool,
 }
 
 impl fmt::Debug for SharedClient {
@@ -71,6 +74,7 @@ impl SharedClient {
             waiting: HashMap::new(),
             done: HashMap::new(),
             led: false,
+            attaching: false,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -102,12 +106,16 @@ impl SharedClient {
     }
 
     fn call_once(&self, request: Request<'_>) -> Result<OwnedCompletion, CallError> {
-        let mut state = self.lock();
+        let mut state = self.attached(self.lock())?;
         let mark = state.next_mark;
         state.next_mark = mark.wrapping_add(1);
         let mut request = request.user_data(mark);
         state.waiting.insert(mark, std::thread::current());
         let submitted = loop {
+            // Submitted without a session, it would attach.
+            if !state.client.is_attached() {
+                break Err(CallError::Detached);
+            }
             match state.client.submit(request).map_err(Refused::from) {
                 Ok(_) => break Ok(()),
                 Err(Refused::Final(error)) => break Err(error),
@@ -127,6 +135,34 @@ impl SharedClient {
                 return Ok(completion);
             }
             state = self.wait(state, mark);
+        }
+    }
+
+    /// Attaches again if there is no session, it is time to try and nobody else does. The lock is not
+    /// held for the length of a handshake.
+    fn attached<'l>(
+        &'l self,
+        mut state: MutexGuard<'l, State>,
+    ) -> Result<MutexGuard<'l, State>, CallError> {
+        if state.client.is_attached() {
+            return Ok(state);
+        }
+        if state.attaching {
+            return Err(CallError::Detached);
+        }
+        let Some(attachment) = state.client.due_attachment() else {
+            return Err(CallError::Detached);
+        };
+        state.attaching = true;
+        drop(state);
+        let result = attachment.attach();
+        let mut state = self.lock();
+        state.attaching = false;
+        state.client.tried(result);
+        if state.client.is_attached() {
+            Ok(state)
+        } else {
+            Err(CallError::Detached)
         }
     }
 

@@ -9,7 +9,7 @@ use ipc_ringbuf::{Code, EndReason, Request, WaitStrategy, monotonic_ns};
 
 use crate::support::{Pair, SOON, pair, pair_that_waits};
 
-fn pause(time: Duration) {
+pub(crate) fn pause(time: Duration) {
     let end = Instant::now() + time;
     while let Some(left) = end.checked_duration_since(Instant::now()) {
         std::thread::park_timeout(left);

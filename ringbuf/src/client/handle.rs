@@ -609,6 +609,11 @@ impl Client {
             .map_or(0, |session| session.geometry().entries)
     }
 
+    /// Blocks that nobody has: so many requests can be submitted now.
+    pub(super) fn free_blocks(&self) -> usize {
+        self.session.as_ref().map_or(0, Session::free_blocks)
+    }
+
     /// Requests submitted whose completions were not taken.
     #[must_use]
     pub fn outstanding(&self) -> usize {

@@ -194,6 +194,11 @@ impl Session {
         self.pending.len() - self.free.len()
     }
 
+    /// Blocks on the free list.
+    pub(super) const fn free_blocks(&self) -> usize {
+        self.free.len()
+    }
+
     /// Takes a block from the free list. Give it to [`push`](Self::push) or
     /// [`put_back`](Self::put_back).
     #[inline]

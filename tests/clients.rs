@@ -286,6 +286,45 @@ async fn a_killed_gateway_completes_the_calls_of_every_task() {
 }
 
 #[test]
+fn a_runtime_that_is_shut_down_leaves_no_call_waiting() {
+    let (silent, gateway) = silent();
+    let its_own = tokio::runtime::Runtime::new().unwrap();
+    let other = tokio::runtime::Runtime::new().unwrap();
+    let client = its_own.block_on(builder(&gateway).connect_async()).unwrap();
+    let calling = client.clone();
+    let call = other.spawn(async move { calling.call(long(1)).await });
+    silent.wait_for(1);
+    drop(its_own);
+    let soon = |call| other.block_on(async { tokio::time::timeout(BOUND, call).await.unwrap() });
+    assert_lost(&soon(call).unwrap().unwrap());
+    let calling = client.clone();
+    let late = other.spawn(async move { calling.call(long(2)).await });
+    assert_eq!(soon(late).unwrap().unwrap_err(), CallError::Detached);
+}
+
+#[test]
+fn a_runtime_that_cannot_watch_a_socket_leaves_no_call_waiting() {
+    let gateway = start(LOOPBACK);
+    drop(attach(&gateway));
+    let builder = builder(&gateway);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let without_io = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let client = without_io.block_on(builder.connect_async()).unwrap();
+        for _ in 0..2 {
+            let call = client.call(Request::to("decide"));
+            sender.send(without_io.block_on(call)).unwrap();
+        }
+    });
+    // What was sent before its driver could not begin, and what was not.
+    assert_lost(&receiver.recv_timeout(BOUND).unwrap().unwrap());
+    let late = receiver.recv_timeout(BOUND).unwrap();
+    assert_eq!(late.unwrap_err(), CallError::Detached);
+}
+
+#[test]
 fn completions_that_were_not_taken_outlive_a_gateway_that_drains() {
     let (mut gateway, mut client) = loopback(|b| b);
     for mark in 0..64_u64 {

@@ -4,6 +4,7 @@
 //! another process may write any byte at any time. Words are atomics; bodies are copied by
 //! `arena`. Addresses come from the private [`Layout`], never from what the region says.
 
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -20,8 +21,10 @@ use crate::sys;
 /// A mapped region. Unmapped when the last owner is dropped.
 #[derive(Debug)]
 pub struct Region {
-    map: MmapRaw,
+    map: ManuallyDrop<MmapRaw>,
     layout: Layout,
+    /// The process that has the mapping.
+    pid: u32,
 }
 
 impl Region {
@@ -40,7 +43,11 @@ impl Region {
         let len = usize::try_from(layout.region_bytes()).map_err(io::Error::other)?;
         let map = MmapOptions::new().len(len).map_raw(&memfd)?;
         map.advise(Advice::DontFork)?;
-        Ok(Arc::new(Self { map, layout }))
+        Ok(Arc::new(Self {
+            map: ManuallyDrop::new(map),
+            layout,
+            pid: std::process::id(),
+        }))
     }
 
     /// The private layout.
@@ -192,6 +199,17 @@ impl Region {
     }
 }
 
+impl Drop for Region {
+    fn drop(&mut self) {
+        // In a child made by `fork` the mapping is not there, and something else may be.
+        if std::process::id() == self.pid {
+            // SAFETY: this is the only place that drops the map, and nobody uses it afterwards:
+            // `self` is being dropped.
+            unsafe { ManuallyDrop::drop(&mut self.map) }
+        }
+    }
+}
+
 /// The tail word of one ring. Holds the region, so the word outlives it.
 #[derive(Debug)]
 pub(crate) struct TailView {
@@ -250,5 +268,41 @@ impl RingMemory for RingView {
     #[inline]
     fn capacity(&self) -> u32 {
         self.mask + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+
+    use super::*;
+    use crate::layout::Geometry;
+
+    #[test]
+    fn a_child_that_drops_a_region_does_not_unmap_what_it_has_there() {
+        let layout = Layout::try_from(Geometry::default()).unwrap();
+        let memfd = sys::sealed_memfd("test", layout.region_bytes()).unwrap();
+        let region = Region::map(memfd.as_fd(), layout).unwrap();
+        let (address, len) = (region.map.as_mut_ptr(), region.map.len());
+        // SAFETY: the child calls what takes no lock that another thread may hold (the C library
+        // keeps its allocator usable), and ends without running anybody's destructors.
+        if let ForkResult::Parent { child } = unsafe { fork() }.unwrap() {
+            assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
+            return;
+        }
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: maps where nothing is, or fails.
+        let own = unsafe { libc::mmap(address.cast(), len, access, flags, -1, 0) };
+        drop(region);
+        let mut present = [0];
+        // SAFETY: asks about one page, for which there is room; fails if it is not mapped.
+        let answer = unsafe { libc::mincore(address.cast(), 1, present.as_mut_ptr()) };
+        let is_kept = own == address.cast() && answer == 0;
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(i32::from(!is_kept)) }
     }
 }

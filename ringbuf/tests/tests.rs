@@ -6,6 +6,8 @@
 //! | `properties` | random operations against a simple model |
 //! | `hostile` | either side writes what it should not |
 //! | `resume` | a gateway's end that goes on where another has stopped |
+//! | `times` | what a client does by the clock: it notices a dead gateway, and dates its submissions |
+//! | `shared` | threads that share a client |
 //! | `shown` | every public item that an application calls has an example |
 //! | `two_threads` | both sides at full speed |
 #![cfg(not(loom))]
@@ -18,6 +20,8 @@
 mod hostile;
 mod properties;
 mod resume;
+mod shared;
 mod shown;
 mod support;
+mod times;
 mod two_threads;

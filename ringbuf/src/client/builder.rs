@@ -285,7 +285,6 @@ impl Attachment {
     }
 
     /// What a thread or task of its own needs to attach.
-    #[cfg(feature = "tokio")]
     pub(super) fn fresh(&self) -> Self {
         Self {
             path: self.path.clone(),

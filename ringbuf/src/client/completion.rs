@@ -139,6 +139,16 @@ pub struct OwnedCompletion {
 }
 
 impl OwnedCompletion {
+    /// What the library says by itself, without headers and payload.
+    #[cfg(feature = "tokio")]
+    pub(super) fn bare(mark: u64, code: Code) -> Self {
+        Self {
+            cqe: Cqe::bare(mark, code),
+            headers: Box::default(),
+            payload: Box::default(),
+        }
+    }
+
     /// The completion, borrowed from `self`: all questions are asked there.
     #[must_use]
     pub const fn get(&self) -> Completion<'_> {

@@ -9,9 +9,10 @@ use super::builder::Attachment;
 use super::completion::{Completion, OwnedCompletion};
 use super::error::{CallError, Refused, SubmitError};
 use super::loan::Loan;
+use super::presence::{ASK_EVERY, Presence};
 use super::reattach::{Patience, Reattach};
 use super::request::{Request, RouteRef, Ticket};
-use super::session::{Session, Sleeper};
+use super::session::{Session, Shown, Sleeper};
 use super::waiting::{Budget, WaitStrategy};
 use crate::code::Code;
 use crate::doorbell;
@@ -19,20 +20,14 @@ use crate::entry::{Cqe, MAX_HEADER_BYTES, Opcode, Sqe};
 use crate::error::{AttachError, EndReason};
 use crate::sys;
 
-/// After this many polls in vain the gateway's presence is checked: one system call.
-const POLLS_PER_CHECK: u32 = 4096;
-/// Longest sleep before the gateway's presence is checked.
-const SLEEP_SLICE: Duration = Duration::from_millis(100);
-/// Submissions that share one reading of the clock, at most.
-const SUBMISSIONS_PER_STAMP: u64 = 32;
 /// Looks between two reads of the clock while waiting awake.
 const LOOKS_PER_CLOCK: u32 = 64;
 
 /// A handle for one thread: `Send`, not `Sync`. Submits requests and takes completions.
 ///
 /// A child made by `fork` must not use the handle: the mapping is not there in the child (the next
-/// access would end it), and the session ends with the parent whatever the child keeps. Attach in
-/// the child instead.
+/// access would end it), and the session ends with the parent whatever the child keeps. The child may
+/// drop it. Attach in the child instead.
 ///
 /// Completions come in any order, each exactly once. When the gateway goes away, everything
 /// outstanding completes as `GATEWAY_RESTARTED`, or as `DRAINING` if the gateway says that it never
@@ -99,9 +94,9 @@ pub struct Client {
     /// Body of the completion that is lent.
     body: BytesMut,
     next_mark: u64,
-    /// The batch's clock reading; 0 when it is to be read.
+    /// The clock reading of what is pushed and not yet shown; 0 when it is to be read.
     stamp: u64,
-    polls: u32,
+    presence: Presence,
     budget: Budget,
     ended: Option<EndReason>,
 }
@@ -123,7 +118,7 @@ impl Client {
             body: BytesMut::new(),
             next_mark: 0,
             stamp: 0,
-            polls: 0,
+            presence: Presence::checked_now(),
             budget: Budget::new(wait),
             ended: None,
         }
@@ -144,11 +139,7 @@ impl Client {
         // `prepare` has checked that it fits.
         session.write(block, sqe.header_len, request.payload);
         step!(HalfWritten);
-        if session.push(block, &sqe).is_err() {
-            self.distrust();
-            self.lost.push_back((sqe.user_data, Code::GatewayRestarted));
-        }
-        Ok(Ticket(sqe.user_data))
+        Ok(self.push(block, sqe))
     }
 
     /// Takes a block to write the payload in place. `request` says everything but the payload,
@@ -202,6 +193,7 @@ impl Client {
             return Err(SubmitError::TooLarge { request, limit });
         }
         let Some(block) = session.take_block() else {
+            self.stamp = 0;
             session.publish();
             return Err(SubmitError::Full(request));
         };
@@ -212,7 +204,6 @@ impl Client {
         step!(HeadersWritten);
         let user_data = request.user_data.unwrap_or(self.next_mark);
         self.next_mark = self.next_mark.wrapping_add(1);
-        let submitted_ns = self.stamp();
         let sqe = Sqe {
             user_data,
             opcode: Opcode::Call,
@@ -221,39 +212,44 @@ impl Client {
             header_len,
             payload_len,
             timeout_ns: request.timeout_ns,
-            submitted_ns,
+            submitted_ns: 0,
         };
         Ok((block, sqe, request))
     }
 
-    /// The moment of a submission; the clock is read once for several.
+    /// The moment of a submission; the clock is read once for a batch.
+    #[inline]
     fn stamp(&mut self) -> u64 {
         if !self.attachment.timestamps {
             return 0;
         }
-        if self.stamp == 0 || self.next_mark.is_multiple_of(SUBMISSIONS_PER_STAMP) {
+        if self.stamp == 0 {
             self.stamp = sys::monotonic_ns();
         }
         self.stamp
     }
 
-    /// Pushes a loaned block.
-    pub(super) fn push_loan(&mut self, block: u32, sqe: &Sqe) -> Ticket {
-        // What was lent may have taken its time to be written.
-        let submitted_ns = self.stamp();
-        let sqe = &Sqe {
-            submitted_ns,
-            ..*sqe
-        };
-        let pushed = self
-            .session
-            .as_mut()
-            .is_some_and(|s| s.push(block, sqe).is_ok());
-        if !pushed {
-            self.distrust();
-            self.lost.push_back((sqe.user_data, Code::GatewayRestarted));
+    /// Dates a block that is written, and pushes it.
+    #[inline]
+    fn push(&mut self, block: u32, mut sqe: Sqe) -> Ticket {
+        sqe.submitted_ns = self.stamp();
+        match self.session.as_mut().map(|s| s.push(block, &sqe)) {
+            Some(Ok(Shown::No)) => {}
+            // What comes next is another batch, whenever it comes.
+            Some(Ok(Shown::Yes)) => self.stamp = 0,
+            Some(Err(_)) | None => {
+                self.distrust();
+                self.lost.push_back((sqe.user_data, Code::GatewayRestarted));
+            }
         }
         Ticket(sqe.user_data)
+    }
+
+    /// Pushes a loaned block.
+    pub(super) fn push_loan(&mut self, block: u32, sqe: Sqe) -> Ticket {
+        // What was lent may have taken its time to be written.
+        self.stamp = 0;
+        self.push(block, sqe)
     }
 
     /// Gives a loaned block back.
@@ -319,13 +315,12 @@ impl Client {
         if let Some(session) = &mut self.session {
             match session.pop(&mut self.body) {
                 Ok(Some(cqe)) => {
-                    self.polls = 0;
+                    self.presence.found();
                     return Some(Found::InBody(cqe));
                 }
                 Ok(None) => {
                     self.stamp = 0;
-                    self.polls += 1;
-                    if self.polls >= POLLS_PER_CHECK {
+                    if self.presence.is_due_after_poll(session.outstanding() != 0) {
                         self.check_presence();
                     }
                 }
@@ -406,7 +401,7 @@ impl Client {
     /// Waits for one completion that is not stashed, and stashes it.
     fn stash_one(&mut self) {
         let stash = core::mem::take(&mut self.stash);
-        self.wait_ready(SLEEP_SLICE);
+        self.wait_ready(ASK_EVERY);
         let fresh = self.poll().map(|completion| completion.to_owned());
         self.stash = stash;
         self.stash.extend(fresh);
@@ -429,7 +424,7 @@ impl Client {
                 return true;
             };
             let left = Duration::from_nanos(deadline.saturating_sub(sys::monotonic_ns()));
-            sleeper.sleep(left.min(SLEEP_SLICE));
+            sleeper.sleep(left.min(ASK_EVERY));
             self.disarm();
             self.budget.slept();
             if self.ready() {
@@ -461,8 +456,17 @@ impl Client {
                 self.budget.rewarded();
                 return true;
             }
-            if look.is_multiple_of(LOOKS_PER_CLOCK) && sys::monotonic_ns() >= deadline {
-                return false;
+            if look.is_multiple_of(LOOKS_PER_CLOCK) {
+                let now = sys::monotonic_ns();
+                if self.presence.is_due(now) {
+                    self.check_presence();
+                    if self.session.is_none() {
+                        return self.ready();
+                    }
+                }
+                if now >= deadline {
+                    return false;
+                }
             }
         }
         false
@@ -504,7 +508,7 @@ impl Client {
 
     /// Finds out whether the gateway is still there; gives the session up if not.
     pub(super) fn check_presence(&mut self) {
-        self.polls = 0;
+        self.presence = Presence::checked_now();
         let Some(reason) = self.session.as_ref().and_then(Session::ended) else {
             return;
         };
@@ -567,14 +571,12 @@ impl Client {
     }
 
     /// What a try to attach needs, if there is no session and it is time for one.
-    #[cfg(feature = "tokio")]
     pub(super) fn due_attachment(&self) -> Option<Attachment> {
         let is_due = self.session.is_none() && self.attachment.is_due();
         is_due.then(|| self.attachment.fresh())
     }
 
     /// Takes the result of such a try.
-    #[cfg(feature = "tokio")]
     pub(super) fn tried(&mut self, result: Result<Session, AttachError>) {
         if self.session.is_none() {
             self.session = self.attachment.tried(result);
@@ -605,6 +607,11 @@ impl Client {
         self.session
             .as_ref()
             .map_or(0, |session| session.geometry().entries)
+    }
+
+    /// Blocks that nobody has: so many requests can be submitted now.
+    pub(super) fn free_blocks(&self) -> usize {
+        self.session.as_ref().map_or(0, Session::free_blocks)
     }
 
     /// Requests submitted whose completions were not taken.

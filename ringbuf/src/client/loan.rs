@@ -71,7 +71,7 @@ impl<'c> Loan<'c> {
     /// latest.
     pub fn submit(mut self) -> Ticket {
         match self.block.take() {
-            Some(block) => self.client.push_loan(block, &self.sqe),
+            Some(block) => self.client.push_loan(block, self.sqe),
             None => Ticket(self.sqe.user_data),
         }
     }

@@ -14,6 +14,7 @@ mod completion;
 mod error;
 mod handle;
 mod loan;
+mod presence;
 mod reattach;
 mod request;
 mod session;

@@ -34,6 +34,15 @@ enum Pending {
     Yes(u64),
 }
 
+/// Whether the gateway was shown everything that was pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// Not yet.
+    No,
+    /// It was.
+    Yes,
+}
+
 /// One attachment.
 pub(super) struct Session {
     region: Arc<Region>,
@@ -185,6 +194,11 @@ impl Session {
         self.pending.len() - self.free.len()
     }
 
+    /// Blocks on the free list.
+    pub(super) const fn free_blocks(&self) -> usize {
+        self.free.len()
+    }
+
     /// Takes a block from the free list. Give it to [`push`](Self::push) or
     /// [`put_back`](Self::put_back).
     #[inline]
@@ -204,9 +218,9 @@ impl Session {
     }
 
     /// Submits a block. It is shown to the gateway at the next [`publish`](Self::publish), or at
-    /// once when enough of them wait.
+    /// once, with those before it, when enough of them wait.
     #[inline]
-    pub(super) fn push(&mut self, block: u32, sqe: &Sqe) -> Result<(), PeerMisbehaved> {
+    pub(super) fn push(&mut self, block: u32, sqe: &Sqe) -> Result<Shown, PeerMisbehaved> {
         self.region.store_descriptor(block, &sqe.to_words());
         if self.submissions.push(block)?.is_err() {
             // Credits are slots: an honest gateway has taken what was completed.
@@ -221,8 +235,9 @@ impl Session {
         let staged = self.submissions.staged() as usize;
         if staged >= 32 || staged * 2 >= self.outstanding() {
             self.publish();
+            return Ok(Shown::Yes);
         }
-        Ok(())
+        Ok(Shown::No)
     }
 
     /// Shows everything pushed to the gateway and rings it if it sleeps.

@@ -2,10 +2,12 @@
 //!
 //! One of the waiting threads is the leader: it sleeps on the session's bell, takes completions
 //! and hands each to the thread that it belongs to. When the leader has what it came for it wakes
-//! one of the others to lead. Nobody holds the lock while asleep.
+//! one of the others to lead. Those who wait for a free block stand in a queue: whoever takes
+//! completions wakes as many of them as there are blocks, and nobody overtakes them. Nobody holds the lock while asleep or while attaching: one thread tries,
+//! and the others are refused meanwhile.
 
 use core::fmt;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
@@ -53,7 +55,11 @@ struct State {
     waiting: HashMap<u64, Thread>,
     /// Completions whose threads have not taken them yet.
     done: HashMap<u64, OwnedCompletion>,
+    /// Marks of those who wait for a free block, in order of arrival, and so ascending.
+    queue: VecDeque<u64>,
     led: bool,
+    /// Whether a thread tries to attach.
+    attaching: bool,
 }
 
 impl fmt::Debug for SharedClient {
@@ -70,7 +76,9 @@ impl SharedClient {
             next_mark: 0,
             waiting: HashMap::new(),
             done: HashMap::new(),
+            queue: VecDeque::new(),
             led: false,
+            attaching: false,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -102,21 +110,31 @@ impl SharedClient {
     }
 
     fn call_once(&self, request: Request<'_>) -> Result<OwnedCompletion, CallError> {
-        let mut state = self.lock();
+        let mut state = self.attached(self.lock())?;
         let mark = state.next_mark;
         state.next_mark = mark.wrapping_add(1);
         let mut request = request.user_data(mark);
         state.waiting.insert(mark, std::thread::current());
         let submitted = loop {
-            match state.client.submit(request).map_err(Refused::from) {
-                Ok(_) => break Ok(()),
-                Err(Refused::Final(error)) => break Err(error),
-                Err(Refused::Full(back)) => request = back,
+            // Submitted without a session, it would attach.
+            if !state.client.is_attached() {
+                break Err(CallError::Detached);
             }
+            if state.has_turn(mark) {
+                match state.client.submit(request).map_err(Refused::from) {
+                    Ok(_) => break Ok(()),
+                    Err(Refused::Final(error)) => break Err(error),
+                    Err(Refused::Full(back)) => request = back,
+                }
+            }
+            state.enqueue(mark);
             state = self.wait(state, mark);
         };
+        state.dequeue(mark);
         if let Err(error) = submitted {
             state.waiting.remove(&mark);
+            // The block that it might have had is the next one's.
+            state.wake_queue(mark);
             state.pass_on();
             return Err(error);
         }
@@ -127,6 +145,34 @@ impl SharedClient {
                 return Ok(completion);
             }
             state = self.wait(state, mark);
+        }
+    }
+
+    /// Attaches again if there is no session, it is time to try and nobody else does. The lock is not
+    /// held for the length of a handshake.
+    fn attached<'l>(
+        &'l self,
+        mut state: MutexGuard<'l, State>,
+    ) -> Result<MutexGuard<'l, State>, CallError> {
+        if state.client.is_attached() {
+            return Ok(state);
+        }
+        if state.attaching {
+            return Err(CallError::Detached);
+        }
+        let Some(attachment) = state.client.due_attachment() else {
+            return Err(CallError::Detached);
+        };
+        state.attaching = true;
+        drop(state);
+        let result = attachment.attach();
+        let mut state = self.lock();
+        state.attaching = false;
+        state.client.tried(result);
+        if state.client.is_attached() {
+            Ok(state)
+        } else {
+            Err(CallError::Detached)
         }
     }
 
@@ -177,7 +223,46 @@ impl State {
                 }
             }
         }
+        if any {
+            self.wake_queue(mark);
+        }
         any
+    }
+
+    /// Whether it is this one's turn to submit: each of those who came before it has a block for
+    /// itself. Without any free block everybody may try, to hear what else is wrong.
+    fn has_turn(&self, mark: u64) -> bool {
+        let free = self.client.free_blocks();
+        free == 0 || self.queue.partition_point(|other| *other < mark) < free
+    }
+
+    /// Joins the queue, if not in it.
+    fn enqueue(&mut self, mark: u64) {
+        if let Err(at) = self.queue.binary_search(&mark) {
+            self.queue.insert(at, mark);
+        }
+    }
+
+    /// Leaves the queue, if in it.
+    fn dequeue(&mut self, mark: u64) {
+        if let Ok(at) = self.queue.binary_search(&mark) {
+            self.queue.remove(at);
+        }
+    }
+
+    /// Wakes those in the queue who have a block now, all but `mark`, which is awake; everybody when
+    /// there is no session any more.
+    fn wake_queue(&self, mark: u64) {
+        let count = if self.client.is_attached() {
+            self.client.free_blocks()
+        } else {
+            self.queue.len()
+        };
+        for next in self.queue.iter().take(count).filter(|next| **next != mark) {
+            if let Some(thread) = self.waiting.get(next) {
+                thread.unpark();
+            }
+        }
     }
 
     /// Wakes one of those who wait, to lead.

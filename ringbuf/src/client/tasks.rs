@@ -1,7 +1,8 @@
 //! [`AsyncClient`]: one handle for the tasks of a tokio runtime.
 //!
 //! A task of its own, the driver, waits for the control socket, takes completions and hands each
-//! to the task that it belongs to. It ends when the last handle is dropped.
+//! to the task that it belongs to. It ends when the last handle is dropped. When it ends for another
+//! reason, nothing would be completed any more: what waits is, and nothing more is sent.
 
 use core::fmt;
 use std::collections::HashMap;
@@ -19,15 +20,21 @@ use super::handle::Client;
 use super::reattach::Reattach;
 use super::request::Request;
 use super::waiting::WaitStrategy;
+use crate::code::Code;
 use crate::doorbell;
 use crate::error::AttachError;
 
 /// Longest time between two looks at whether the gateway is still there.
 const SLICE: Duration = Duration::from_millis(500);
-/// Time between two looks at whether a lost gateway may be tried again.
+/// Time between two looks at whether a lost gateway may be tried again, or at a session whose socket
+/// cannot be watched.
 const RETRY_LOOK: Duration = Duration::from_millis(20);
 
 /// A handle that any number of tasks can call through. Clones share the session.
+///
+/// It needs the runtime that it was attached on, with input, output and time enabled. When that runtime
+/// is shut down, what is outstanding completes as `GATEWAY_RESTARTED`, and later calls are refused as
+/// detached.
 ///
 /// ```no_run
 /// use ipc_ringbuf::{ClientBuilder, Request};
@@ -60,6 +67,8 @@ struct State {
     client: Client,
     next_mark: u64,
     waiting: HashMap<u64, oneshot::Sender<OwnedCompletion>>,
+    /// Whether the driver has ended: what is sent would never be completed.
+    undriven: bool,
 }
 
 impl fmt::Debug for AsyncClient {
@@ -92,11 +101,12 @@ impl AsyncClient {
                 client,
                 next_mark: 0,
                 waiting: HashMap::new(),
+                undriven: false,
             }),
             reattach,
             dropped: Arc::clone(&dropped),
         });
-        tokio::spawn(drive(Arc::downgrade(&shared), dropped));
+        tokio::spawn(drive(Driven(Arc::downgrade(&shared)), dropped));
         Ok(Self { shared })
     }
 
@@ -117,6 +127,10 @@ impl AsyncClient {
             if !is_unsent(&result) {
                 return result;
             }
+            // Without a driver no gateway is found any more.
+            if self.shared.credits.is_closed() {
+                return result;
+            }
             let Some(pause) = patience.next() else {
                 return result;
             };
@@ -130,10 +144,12 @@ impl AsyncClient {
         };
         // Given back by the driver, when the completion has come.
         credit.forget();
-        let receiver = self.shared.submit(request).inspect_err(|_| {
+        let (mark, receiver) = self.shared.submit(request).inspect_err(|_| {
             self.shared.credits.add_permits(1);
         })?;
-        receiver.await.map_err(|_| CallError::Detached)
+        // From here on it was sent, whoever fails to say what became of it.
+        let unknown = |_| OwnedCompletion::bare(mark, Code::GatewayRestarted);
+        Ok(receiver.await.unwrap_or_else(unknown))
     }
 }
 
@@ -145,9 +161,9 @@ impl Shared {
     fn submit(
         &self,
         request: Request<'_>,
-    ) -> Result<oneshot::Receiver<OwnedCompletion>, CallError> {
+    ) -> Result<(u64, oneshot::Receiver<OwnedCompletion>), CallError> {
         let mut state = self.lock();
-        if !state.client.is_attached() {
+        if state.undriven || !state.client.is_attached() {
             return Err(CallError::Detached);
         }
         let mark = state.next_mark;
@@ -165,7 +181,7 @@ impl Shared {
         let (sender, receiver) = oneshot::channel();
         state.waiting.insert(mark, sender);
         state.client.flush();
-        Ok(receiver)
+        Ok((mark, receiver))
     }
 
     /// Hands every completion to its task.
@@ -208,28 +224,47 @@ impl Shared {
     }
 }
 
-/// The driver.
-async fn drive(shared: Weak<Shared>, dropped: Arc<Notify>) {
-    while let Some(strong) = shared.upgrade() {
-        let Some(socket) = strong.socket() else {
-            strong.take_completions();
-            let due = strong.lock().client.due_attachment();
-            if let Some(attachment) = due {
-                // Blocks for the length of a handshake; nobody else must wait for that.
-                let attempt = tokio::task::spawn_blocking(move || attachment.attach()).await;
-                let result =
-                    attempt.unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
-                strong.lock().client.tried(result);
-            }
-            drop(strong);
-            let _ = tokio::time::timeout(RETRY_LOOK, dropped.notified()).await;
-            continue;
-        };
-        drop(strong);
-        let Ok(socket) = crate::sys::watch_readable(socket) else {
+/// What is driven, as the driver holds it. Dropped with the driver's task: when it has ended, has
+/// panicked, or its runtime is shut down, before it has run at all perhaps.
+struct Driven(Weak<Shared>);
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        let Some(shared) = self.0.upgrade() else {
             return;
         };
-        serve(&shared, &dropped, &socket).await;
+        shared.credits.close();
+        let mut state = shared.lock();
+        state.undriven = true;
+        for (mark, sender) in state.waiting.drain() {
+            // It was sent, and nobody will know what became of it.
+            drop(sender.send(OwnedCompletion::bare(mark, Code::GatewayRestarted)));
+        }
+    }
+}
+
+/// The driver.
+async fn drive(driven: Driven, dropped: Arc<Notify>) {
+    let Driven(shared) = &driven;
+    while let Some(strong) = shared.upgrade() {
+        let watched = strong.socket().map(crate::sys::watch_readable);
+        if let Some(Ok(socket)) = watched {
+            drop(strong);
+            serve(shared, &dropped, &socket).await;
+            continue;
+        }
+        // There is no session, or no room in this process to watch its socket: then it is looked at
+        // as often as a lost gateway.
+        strong.take_completions();
+        let due = strong.lock().client.due_attachment();
+        if let Some(attachment) = due {
+            // Blocks for the length of a handshake; nobody else must wait for that.
+            let attempt = tokio::task::spawn_blocking(move || attachment.attach()).await;
+            let result = attempt.unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
+            strong.lock().client.tried(result);
+        }
+        drop(strong);
+        let _ = tokio::time::timeout(RETRY_LOOK, dropped.notified()).await;
     }
 }
 

@@ -13,9 +13,11 @@
 //! | `bell` | what a worker sleeps on, and what rings it |
 //! | `socket` | control sockets, and who is at the other end |
 //! | `packet` | what goes over them |
+//! | `interrupted` | calls on them that a signal interrupts |
 
 mod bell;
 mod futex;
+mod interrupted;
 mod memory;
 mod packet;
 mod page;
@@ -35,5 +37,5 @@ pub(crate) use socket::is_other_socket_type;
 pub use socket::{
     accept, connect_seqpacket, own_uid, packet_pair, peer_groups, peer_uid, take_inherited,
 };
-pub(crate) use time::pause;
+pub(crate) use time::{coarse_ns, pause};
 pub use time::{monotonic_ns, yield_now};

@@ -6,8 +6,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, send, sendmsg,
+    ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, send, sendmsg, sockopt,
 };
+
+use super::interrupted::repeat;
 
 /// Whether a read of this descriptor would return at once. Never waits and takes nothing.
 #[must_use]
@@ -41,7 +43,8 @@ pub fn send_packet(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>])
     }
 }
 
-/// Receives one packet into `buffer`, and its descriptors. `Ok(None)` when the peer has closed.
+/// Receives one packet into `buffer`, and its descriptors. `Ok(None)` when the peer has closed. Signals
+/// do not end it.
 ///
 /// # Errors
 /// The operating system's; `InvalidData` when the packet or its descriptors did not fit.
@@ -49,21 +52,23 @@ pub fn receive_packet(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
 ) -> io::Result<Option<(usize, Vec<OwnedFd>)>> {
-    let mut space = nix::cmsg_space!([RawFd; 4]);
-    let mut iov = [IoSliceMut::new(buffer)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags)?;
-    let mut fds = Vec::new();
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(received) = control {
-            for fd in received {
-                // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
-                fds.push(unsafe { OwnedFd::from_raw_fd(fd) });
+    repeat(socket, sockopt::ReceiveTimeout, || {
+        let mut space = nix::cmsg_space!([RawFd; 4]);
+        let mut iov = [IoSliceMut::new(buffer)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags)?;
+        let mut fds = Vec::new();
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(received) = control {
+                for fd in received {
+                    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+                    fds.push(unsafe { OwnedFd::from_raw_fd(fd) });
+                }
             }
         }
-    }
-    check_whole(message.flags)?;
-    Ok((message.bytes != 0).then_some((message.bytes, fds)))
+        check_whole(message.flags)?;
+        Ok((message.bytes != 0).then_some((message.bytes, fds)))
+    })
 }
 
 /// Receives one packet without descriptors: those sent with it are dropped by the kernel. Never

@@ -1,7 +1,7 @@
 //! Control sockets: connecting, accepting, and who is at the other end.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,10 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
-/// Connects to a listening `SOCK_SEQPACKET` socket. `timeout` bounds every later receive.
+use super::interrupted::repeat;
+
+/// Connects to a listening `SOCK_SEQPACKET` socket. `timeout` bounds this, and every later receive.
+/// Signals do not end it.
 ///
 /// # Errors
 /// The operating system's.
@@ -26,7 +29,10 @@ pub fn connect_seqpacket(path: &Path, timeout: Duration) -> io::Result<OwnedFd> 
     let bound = TimeVal::new(seconds, i64::from(timeout.subsec_micros()));
     setsockopt(&fd, sockopt::ReceiveTimeout, &bound)?;
     setsockopt(&fd, sockopt::SendTimeout, &bound)?;
-    connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let address = UnixAddr::new(path)?;
+    repeat(fd.as_fd(), sockopt::SendTimeout, || {
+        Ok(connect(fd.as_raw_fd(), &address)?)
+    })?;
     Ok(fd)
 }
 

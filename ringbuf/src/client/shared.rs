@@ -3,8 +3,8 @@
 //! One of the waiting threads is the leader: it sleeps on the session's bell, takes completions
 //! and hands each to the thread that it belongs to. When the leader has what it came for it wakes
 //! one of the others to lead. Those who wait for a free block stand in a queue: whoever takes
-//! completions wakes as many of them as there are blocks, and nobody overtakes them. Nobody holds the lock while asleep or while attaching: one thread tries,
-//! and the others are refused meanwhile.
+//! completions wakes as many of them as there are blocks, and nobody overtakes them. Nobody holds the
+//! lock while asleep or while attaching: one thread tries, and the others are refused meanwhile.
 
 use core::fmt;
 use std::collections::{HashMap, VecDeque};

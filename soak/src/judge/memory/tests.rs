@@ -5,6 +5,7 @@ use fastrand::Rng;
 use super::super::flags;
 use super::*;
 use crate::run::Layout;
+use crate::sampler::Gauges;
 use crate::series::Row;
 
 const KIB: f64 = 1024.0;

@@ -19,6 +19,9 @@ die() {
 # Everything but what dpkg and its triggers keep about all packages.
 readonly LEDGERS='^/(var/lib/(dpkg|systemd/deb-systemd)|var/log|var/cache/(man|ldconfig|debconf)|tmp)(/|$)|^/etc/(passwd|group|shadow|gshadow|subuid|subgid)-?$|^/etc/\.pwd\.lock$'
 
+# Before the real one in the PATH of maintainer scripts.
+readonly MANAGER=/usr/local/bin/systemctl
+
 outside() {
   [[ $(id -u) -eq 0 ]] || die "this needs root: it mounts an overlay"
   local deb=${1:-}
@@ -97,6 +100,24 @@ serve_once() {
   rmdir /run/ipc-gateway 2>/dev/null || rm -rf /run/ipc-gateway
 }
 
+# Has maintainer scripts believe that systemd runs; what they ask of it is noted, and nothing is done.
+pretend_systemd() {
+  mkdir -p /run/systemd/system "${MANAGER%/*}"
+  cat >"$MANAGER" <<'EOF'
+#!/bin/sh
+echo "$0 $*" >>/tmp/manager.log
+case " $* " in *" is-enabled "*) echo enabled ;; esac
+EOF
+  chmod 755 "$MANAGER"
+  policy 0
+}
+
+# policy CODE: what maintainer scripts hear that ask whether they may start something.
+policy() {
+  printf '#!/bin/sh\nexit %s\n' "$1" >/usr/sbin/policy-rc.d
+  chmod 755 /usr/sbin/policy-rc.d
+}
+
 inside() {
   local config=/etc/ipc-gateway/config.toml before_files before_users left
   export DEBIAN_FRONTEND=noninteractive
@@ -104,8 +125,7 @@ inside() {
   mkfifo /tmp/never
   exec 3<>/tmp/never
   # No service manager runs here; were there one, it would not start anything.
-  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
-  chmod 755 /usr/sbin/policy-rc.d
+  policy 101
   before_files=$(files)
   before_users=$(users)
 
@@ -127,8 +147,14 @@ inside() {
   sed -i 's/^#upstream = .*/upstream = "loopback"/' "$config"
   serve_once
 
-  say "install again, as an upgrade does: the changed configuration stays"
+  say "install again, as an upgrade does: the changed configuration stays, and the socket's unit"
+  pretend_systemd
   dpkg --install /tmp/ipc-gateway.deb >/tmp/dpkg.log 2>&1 </dev/null || die "$(cat /tmp/dpkg.log)"
+  rm -r "$MANAGER" /run/systemd
+  policy 101
+  ! grep -E ' (stop|restart|try-restart) .*ipc-gateway\.socket' /tmp/manager.log ||
+    die "the upgrade has ended the socket's unit"
+  grep -q ' restart ipc-gateway\.service$' /tmp/manager.log || die "the service was not restarted"
   grep -q '^upstream = "loopback"' "$config" || die "the upgrade has replaced the configuration"
   [[ $(stat -c '%U:%G %a' "$config") == "root:ipc-gateway 640" ]] || die "its mode has changed"
   serve_once

@@ -67,7 +67,7 @@ fn number(key: &str) -> u32 {
     let text = std::fs::read_to_string(deployed("ipc-gateway.service")).unwrap();
     let mut lines = text.lines();
     let value = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    let value = value.unwrap_or_else(|| panic!("no {key}"));
+    let value = value.expect(key);
     value.trim_end_matches('s').parse().unwrap()
 }
 

@@ -93,12 +93,16 @@ debian dpkg-shlibdeps dpkg-dev
 debian xz xz-utils
 debian adduser adduser
 debian deb-systemd-helper init-system-helpers
+debian lintian lintian
 # In the short form of the program that the tests have run: nothing is built but cargo-deb.
 if [[ $profile == release ]]; then
   ./tools/package.sh
 else
   ./tools/package.sh --profile dev --binary "${CARGO_TARGET_DIR:-target}/debug/ipc-gateway"
 fi
+# What it says of packages for Debian's own archive does not apply.
+lintian --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs \
+  target/package/ipc-gateway_*.deb
 ./tools/package-test.sh
 
 step "the book"

@@ -77,6 +77,15 @@ if "$binary" completions bash >/dev/null 2>&1; then
 else
   say "this program makes no completions and man pages: the package is without them"
 fi
+# What has changed, and Debian's form of it, which says where to read on.
+mkdir -p "$stage/share/doc/ipc-gateway"
+gzip --best --no-name --stdout CHANGELOG.md >"$stage/share/doc/ipc-gateway/changelog.gz"
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+maintainer=$(sed -n 's/^maintainer = "\(.*\)"$/\1/p' Cargo.toml)
+date=$(git log -1 --format=%cD 2>/dev/null || date -R)
+printf 'ipc-gateway (%s-1) unstable; urgency=medium\n\n  * See changelog.gz beside this file.\n\n -- %s  %s\n' \
+  "$version" "$maintainer" "$date" >"$stage/changelog"
+
 # Debian's own tool for bugs shows this before a report is written.
 mkdir -p "$stage/share/bug/ipc-gateway"
 printf 'Before a report: ipc-gateway check-config; journalctl -u ipc-gateway.\n' \

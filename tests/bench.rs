@@ -116,6 +116,25 @@ fn a_rate_is_held_within_five_percent() {
 }
 
 #[test]
+fn a_burst_comes_at_once_and_clients_wait_as_they_are_told() {
+    let gateway = loopback();
+    for wait in ["park", "spin"] {
+        let mut arguments = vec!["--rate", "1000", "--burst", "100", "--duration", "1s"];
+        arguments.extend(["--window", "128", "--wait", wait]);
+        let output = run(&gateway, &arguments);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let report = report(&output);
+        assert_eq!(
+            (&report["burst"], &report["wait"]),
+            (&100.into(), &wait.into())
+        );
+        // The last of ten bursts is due after nine tenths of the time.
+        assert_eq!(number(&report, "requests"), 1000);
+        assert!(report["seconds"].as_f64().unwrap() > 0.99, "{report}");
+    }
+}
+
+#[test]
 fn a_stall_counts_for_every_request_that_was_due_meanwhile() {
     let gateway = loopback();
     let arguments = ["--rate", "1000", "--window", "8", "--duration", "2s"];

@@ -73,6 +73,7 @@ pub(crate) fn report(output: &Output) -> Value {
     fields.retain(|field| !WITH_TIMEOUT.contains(&field.as_str()));
     let expected = [
         "answered",
+        "burst",
         "clients",
         "codes",
         "latency_us",
@@ -82,6 +83,7 @@ pub(crate) fn report(output: &Output) -> Value {
         "requests",
         "seconds",
         "unknown",
+        "wait",
         "window",
     ];
     assert_eq!(fields, expected);

@@ -14,6 +14,7 @@ use crate::cli::args::{payload_size, timeout};
 
 /// How clients wait for completions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Wait {
     /// Yielding while that is worth its time, then asleep.
     #[default]

@@ -36,6 +36,9 @@ pub(super) struct HostFacts {
     pub(super) governor: Option<String>,
 }
 
+/// Where control groups are.
+const GROUPS: &str = "/sys/fs/cgroup";
+
 impl HostFacts {
     /// Looks at the machine, and at what it grants this process.
     pub(super) fn look(process: &Process) -> Self {
@@ -48,13 +51,24 @@ impl HostFacts {
             rings: rings().map_err(|(what, error)| format!("{what}: {error}")),
             sees_processes: sees_processes().unwrap_or(false),
             descriptors: granted("limits").and_then(|text| hard_descriptors(&text)),
-            memory: memory(&granted("cgroup").unwrap_or_default()),
+            memory: {
+                // What its sessions hold is part of what users may have.
+                let own = match process {
+                    Process::Gateway(_) => granted("status").and_then(|text| shared_bytes(&text)),
+                    Process::Own | Process::Unseen => None,
+                };
+                memory(&granted("cgroup").unwrap_or_default(), own.unwrap_or(0))
+            },
             swaps: line("/proc/swaps").map_or(0, |text| text.lines().count().saturating_sub(1)),
             all_users: granted("uid_map").map(|map| maps_everybody(&map)),
             hidden: granted("mountinfo").and_then(|text| hidepid(&text)),
             clock: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
             cores: match process {
-                Process::Gateway(_) => granted("status").and_then(|text| allowed_cores(&text)),
+                Process::Gateway(_) => granted("status").and_then(|text| {
+                    let groups = granted("cgroup").unwrap_or_default();
+                    let quota = quota_in_group(Path::new(GROUPS), &groups);
+                    Some(allowed_cores(&text)?.min(quota.unwrap_or(usize::MAX)))
+                }),
                 // This knows the quota of the control group too.
                 Process::Own | Process::Unseen => None,
             }
@@ -117,10 +131,10 @@ fn hidepid(mounts: &str) -> Option<String> {
 }
 
 /// What can be had by a process of these control groups.
-fn memory(groups: &str) -> Option<(u64, &'static str)> {
+fn memory(groups: &str, own: u64) -> Option<(u64, &'static str)> {
     let info = read_to_string("/proc/meminfo").ok()?;
-    let free = available(&info)?;
-    match in_group(Path::new("/sys/fs/cgroup"), groups) {
+    let free = available(&info)?.saturating_add(own);
+    match in_group(Path::new(GROUPS), groups).map(|left| left.saturating_add(own)) {
         Some(left) if left < free => Some((left, "the limit of the control group")),
         _ => Some((free, "MemAvailable")),
     }
@@ -135,11 +149,41 @@ fn available(info: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
+/// Bytes of shared memory that a process's `status` says it has.
+fn shared_bytes(status: &str) -> Option<u64> {
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix("RssShmem:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// Whole cores that the tightest quota of a process's control groups is worth, at least 1.
+fn quota_in_group(root: &Path, groups: &str) -> Option<usize> {
+    let quota = above(root, groups)?.filter_map(|group| {
+        // The file of a group without a quota says "max".
+        let text = read_to_string(group.join("cpu.max")).ok()?;
+        let (quota, period) = text.trim().split_once(' ')?;
+        let (quota, period) = (quota.parse::<usize>().ok()?, period.parse::<usize>().ok()?);
+        Some(quota.checked_div(period)?.max(1))
+    });
+    quota.min()
+}
+
+/// The control group of a process, and those above it.
+fn above(root: &Path, groups: &str) -> Option<impl Iterator<Item = PathBuf>> {
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let groups: Vec<PathBuf> = root.join(path).ancestors().map(Path::to_owned).collect();
+    let root = root.to_owned();
+    Some(
+        groups
+            .into_iter()
+            .take_while(move |group| group.starts_with(&root)),
+    )
+}
+
 /// Bytes left in the control group with the least, of this process's and those above it.
 fn in_group(root: &Path, groups: &str) -> Option<u64> {
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let path = root.join(path);
-    let groups = path.ancestors().take_while(|group| group.starts_with(root));
+    let groups = above(root, groups)?;
     let number = |file: PathBuf| read_to_string(file).ok()?.trim().parse::<u64>().ok();
     let left = groups.filter_map(|group| {
         // The file of a group without a limit says "max".
@@ -161,6 +205,7 @@ mod tests {
         let status = "Name:\tx\nCpus_allowed:\tff,80000001\nCpus_allowed_list:\t0,31-39\n";
         assert_eq!(allowed_cores(status), Some(10));
         assert_eq!(allowed_cores("Cpus_allowed:\t0\n"), None);
+        assert_eq!(shared_bytes("RssShmem:\t    8 kB\n"), Some(8192));
         assert!(maps_everybody("         0          0 4294967295"));
         assert!(!maps_everybody("         0       1000          1"));
         let mounts = "22 28 0:20 / /proc rw,nosuid shared:5 - proc proc rw,hidepid=invisible\n";
@@ -187,6 +232,15 @@ mod tests {
         say("a", "1000\n", "400\n");
         assert_eq!(in_group(root.path(), "0::/a/b\n"), Some(600));
         assert_eq!(in_group(root.path(), "4:memory:/a\n"), None);
+        assert_eq!(quota_in_group(root.path(), "0::/a/b\n"), None);
+        for (group, text, cores) in [
+            ("a/b", "max 100000\n", None),
+            ("a", "250000 100000", Some(2)),
+            ("a/b", "50000 100000", Some(1)),
+        ] {
+            std::fs::write(root.path().join(group).join("cpu.max"), text).unwrap();
+            assert_eq!(quota_in_group(root.path(), "0::/a/b\n"), cores);
+        }
     }
 
     #[test]

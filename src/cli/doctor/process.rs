@@ -28,7 +28,10 @@ impl Process {
         };
         let name = |pid: &str| read(Path::new("/proc").join(pid).join("comm")).ok();
         match name(&pid.to_string()) {
-            Some(its) if Some(&its) == name("self").as_ref() => Self::Gateway(pid),
+            // In a container of its own this process may have the same number.
+            Some(its) if pid != std::process::id() && Some(&its) == name("self").as_ref() => {
+                Self::Gateway(pid)
+            }
             _ => Self::Unseen,
         }
     }

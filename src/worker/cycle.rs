@@ -428,9 +428,9 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                 // One whose head waits for room needs an answer first, not a look at its ring.
                 _ if session.waits() => waits = true,
                 Ok(false) => {}
-                // What the cycle would not take is no work: it needs room, which makes no sound.
-                Ok(true) if self.room(held) == 0 => waits = true,
-                // A corrupt ring is for the cycle to end.
+                // What the cycle would not take is no work: it needs room, which makes no sound. Nor
+                // would it look into a ring that is corrupt; with room it ends that session.
+                Ok(true) | Err(_) if self.room(held) == 0 => waits = true,
                 Ok(true) | Err(_) => takes = true,
             }
         }

@@ -59,7 +59,7 @@ impl Requester {
                 metrics.errors_permission.increment();
                 let connection = self.pool.connection(serial);
                 match connection.filter(|it| it.is_marker(subject)) {
-                    Some(connection) => connection.refuse_markers(),
+                    Some(connection) => connection.refuse_markers(now),
                     None => self.desk.forbidden(serial, subject, now),
                 }
             }

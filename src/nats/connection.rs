@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::inbox::{Address, Inbox};
 use super::outstanding::Serial;
+use super::refused::BELIEVED;
 use super::slots::Slots;
 use super::wire::{Event, Message, Wire};
 use crate::bridge::Token;
@@ -72,8 +73,9 @@ pub(super) struct Connection {
     pub(super) has_ended: bool,
     /// Why it was given up, if that is known.
     pub(super) complaint: Option<String>,
-    /// Whether the server refuses its markers.
+    /// Whether the server refuses its markers, and when to send one again to see whether it still does.
     pub(super) no_markers: bool,
+    marker_due: Nanos,
     /// What is known of the other end.
     pub(super) far: FarEnd,
     /// Probes sent, and when the newest was if it has not come back.
@@ -133,6 +135,7 @@ impl Connection {
             has_ended: false,
             complaint: None,
             no_markers: false,
+            marker_due: Nanos(0),
             far: FarEnd::default(),
             probes: 0,
             probe_sent: None,
@@ -281,11 +284,24 @@ impl Connection {
         matches!(address, Some(Address::Marker(_)))
     }
 
-    /// Notes that the server refuses markers: what waits for one is never confirmed.
-    pub(super) fn refuse_markers(&mut self) {
+    /// Notes that the server refuses markers: what waits for one that has not come is never confirmed.
+    pub(super) fn refuse_markers(&mut self, now: Nanos) {
         self.no_markers = true;
+        self.marker_due = now.after(BELIEVED);
         self.needs_marker = false;
-        self.unconfirmed.clear();
+        let seen = self.marker_seen;
+        self.unconfirmed.retain(|(marker, _)| *marker <= seen);
+    }
+
+    /// Whether what is published is confirmed. Where markers are refused, one is sent now and then to see
+    /// whether they still are. Only after [`has_room`](Self::has_room) has said that there is room.
+    pub(super) fn confirms(&mut self, now: Nanos) -> bool {
+        if self.no_markers && self.marker_due <= now {
+            self.marker_due = now.after(BELIEVED);
+            self.markers += 1;
+            self.send_marker(self.markers);
+        }
+        !self.no_markers
     }
 
     fn send_marker(&mut self, number: u64) {
@@ -399,6 +415,7 @@ impl Connection {
         let is_ours = number <= self.markers;
         if is_ours && number > self.marker_seen {
             self.marker_seen = number;
+            self.no_markers = false;
         }
         is_ours
     }

@@ -99,7 +99,7 @@ async fn settle(connection: &mut Connection) -> Result<(), Failure> {
                     });
                 }
                 Complaint::Publish(subject) if connection.is_marker(subject) => {
-                    connection.refuse_markers();
+                    connection.refuse_markers(System.now());
                     break;
                 }
                 // It may be why the connection is lost next.

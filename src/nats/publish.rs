@@ -36,7 +36,7 @@ pub(super) fn hand_over(
     let (token, subject, payload) = (request.token, route.subject.as_str(), request.payload());
     let headers = |block: &mut Vec<u8>| headers(held, route, now, block);
     let sent = match route.kind {
-        RouteKind::Publish if connection.no_markers => return Handover::Unconfirmed,
+        RouteKind::Publish if !connection.confirms(now) => return Handover::Unconfirmed,
         RouteKind::Publish => connection.publish(token, subject, headers, &payload),
         RouteKind::Request if route.answers_once => {
             connection.request_once(token, subject, headers, &payload, now)

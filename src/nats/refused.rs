@@ -11,7 +11,7 @@ use crate::bridge::Token;
 use crate::clock::Nanos;
 
 /// How long to believe a refusal before one request tries again.
-const BELIEVED: Duration = Duration::from_secs(1);
+pub(super) const BELIEVED: Duration = Duration::from_secs(1);
 
 /// The one request that finds out.
 #[derive(Clone, Copy, Debug)]

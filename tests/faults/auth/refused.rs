@@ -248,6 +248,22 @@ fn markers_that_are_refused() {
     eventually("it says what cannot work", || {
         gateway.log().contains("route event cannot be confirmed")
     });
+    // Nothing is sent that could not be confirmed, until it can be.
+    assert_eq!(code(&mut client, "event"), Code::Forbidden);
+    setup.configure(&permitting("\"test.>\""));
+    server.reload();
+    eventually("it is permitted", || {
+        code(&mut client, "event") == Code::Sent
+    });
+    // And withdrawn, on a connection that stays or on another.
+    setup.configure(&text);
+    server.reload();
+    eventually("it is not any more", || {
+        code(&mut client, "event") == Code::Forbidden
+    });
+    setup.configure(&permitting("\"test.>\""));
+    server.reload();
+    eventually("it is again", || code(&mut client, "event") == Code::Sent);
 }
 
 fn an_inbox_that_is_refused() {

@@ -297,8 +297,7 @@ fn a_runtime_that_is_shut_down_leaves_no_call_waiting() {
     drop(its_own);
     let soon = |call| other.block_on(async { tokio::time::timeout(BOUND, call).await.unwrap() });
     assert_lost(&soon(call).unwrap().unwrap());
-    let calling = client.clone();
-    let late = other.spawn(async move { calling.call(long(2)).await });
+    let late = other.spawn(async move { client.call(long(2)).await });
     assert_eq!(soon(late).unwrap().unwrap_err(), CallError::Detached);
 }
 

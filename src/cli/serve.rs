@@ -8,12 +8,17 @@ use super::exit::Exit;
 use super::log;
 use super::output::{complain, print_line};
 use crate::config::Config;
-use crate::control::Ended;
+use crate::control::{Ended, hold_signals};
 use crate::gateway::{self, GatewayError};
 
 /// Runs the gateway until a signal ends it.
 #[must_use]
 pub fn run(args: &ServeArgs) -> ExitCode {
+    // Before there is any other thread.
+    if let Err(error) = hold_signals() {
+        complain(format_args!("cannot hold signals: {error}"));
+        return Exit::OsError.into();
+    }
     let flags = args.overrides.to_overrides();
     let config = match Config::load(&flags) {
         Ok(config) => config,

@@ -139,8 +139,11 @@ impl End<'_> {
                             deadline = Some(self.pause(accepting));
                             continue;
                         }
-                        // There may have been one on the way to another program.
-                        outcome.way = None;
+                        if outcome.way.take().is_some() {
+                            // On the way to another program: what is in flight has until then.
+                            tracing::info!("stopping: no other gateway takes over");
+                            continue;
+                        }
                         let timeout = self.drain_timeout;
                         tracing::info!(?timeout, "draining: a second signal ends at once");
                         deadline = Some(Instant::now() + timeout);

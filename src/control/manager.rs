@@ -9,6 +9,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::rc::Rc;
 
 use ipc_ringbuf::sys;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -65,11 +66,12 @@ impl Manager {
 
     /// Tells it to keep what has these names no longer. One that was not told would hand them to a later
     /// gateway once more, so each message waits until there is room for it.
-    pub(super) async fn forget(names: Vec<String>) {
+    /// `left` counts those that it was not told of yet.
+    pub(super) async fn forget(names: Vec<String>, left: Rc<Cell<usize>>) {
         let Some(path) = env::var_os("NOTIFY_SOCKET").filter(|_| !names.is_empty()) else {
             return;
         };
-        if let Err(error) = forget_at(&path, &names).await {
+        if let Err(error) = forget_at(&path, &names, &left).await {
             tracing::warn!(%error, "the service manager keeps descriptors that were taken over");
         }
     }
@@ -98,7 +100,7 @@ impl Manager {
     }
 }
 
-async fn forget_at(path: &OsStr, names: &[String]) -> io::Result<()> {
+async fn forget_at(path: &OsStr, names: &[String], left: &Cell<usize>) -> io::Result<()> {
     let sender = UnixDatagram::unbound()?;
     sender.connect_addr(&address(path)?)?;
     sender.set_nonblocking(true)?;
@@ -106,6 +108,7 @@ async fn forget_at(path: &OsStr, names: &[String]) -> io::Result<()> {
     for name in names {
         let text = format!("FDSTOREREMOVE=1\nFDNAME={name}");
         sender.send(text.as_bytes()).await?;
+        left.set(left.get().saturating_sub(1));
     }
     Ok(())
 }

@@ -52,7 +52,7 @@ mod waiting;
 mod window;
 
 pub use admin::AdminListener;
-pub use handover::{FORM, HandOver};
+pub use handover::{FORM, HandOver, hold_signals};
 pub use inherited::{Heir, Inherited};
 pub use interrupt::Interrupts;
 pub use limits::{descriptors_for, raise_descriptors, sees_processes};

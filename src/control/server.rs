@@ -1,6 +1,6 @@
 //! The loop: notices of the workers, signals, the pulse of the threads.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,12 +13,12 @@ use ipc_ringbuf::sys::{self, Bell, BellPage};
 use sd_notify::NotifyState;
 use tokio::io::unix::AsyncFd;
 use tokio::task::spawn_local;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::admin::AdminListener;
 use super::end::{End, Signals, Way};
 use super::greet::accept;
-use super::handover::{HandOver, Session, held_signals};
+use super::handover::{HandOver, Session, held_signals, hold_signals};
 use super::inherited::Heir;
 use super::listener::Listener;
 use super::manager::Manager;
@@ -33,6 +33,8 @@ use crate::route::Route;
 use crate::settings::ControlSettings;
 use crate::worker::mailbox::{Look, Post};
 
+/// Longest time for the service manager to forget what was taken over, before it is given more.
+const FORGET_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often to look whether the threads advance.
 const PULSE: Duration = Duration::from_secs(1);
 /// How soon to try again when a worker's mailbox was full.
@@ -137,7 +139,8 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let answering = spawn_local(Rc::clone(&admin).serve(report, asking));
     serving();
     manager.tell(&NotifyState::Ready);
-    let forgetting = spawn_local(Manager::forget(stored));
+    let unforgotten = Rc::new(Cell::new(stored.len()));
+    let mut forgetting = spawn_local(Manager::forget(stored, Rc::clone(&unforgotten)));
     let end = End {
         room: &room,
         manager: &manager,
@@ -155,13 +158,15 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
         end.let_go(&notices).await;
     }
     end.stop(&notices, &mut ended).await;
-    for task in [accepting, watching, sending, showing, forgetting] {
+    for task in [accepting, watching, sending, showing] {
         task.abort();
         drop(task.await);
     }
     answering.abort();
     drop(answering.await);
     let mut handover = room.borrow_mut().handed_over();
+    // What comes later waits for the next gateway.
+    hold_signals()?;
     if matches!(ended.way, Some(Way::Exec(_))) && signals.has_stop_come().await {
         // It came when there was no way back, and the next gateway would not know of it.
         manager.tell(&NotifyState::Stopping);
@@ -178,8 +183,10 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
             Ok(Ended::Succeeded(handover, program))
         }
         Some(Way::Store) => {
+            // What is still there takes room.
+            timeout(FORGET_TIMEOUT, &mut forgetting).await.ok();
             let most = Manager::store_size().unwrap_or(0);
-            let surplus = handover.surplus(most);
+            let surplus = handover.surplus(most.saturating_sub(unforgotten.get()));
             if !surplus.is_empty() {
                 let (ended, kept) = (surplus.len(), handover.sessions());
                 tracing::warn!(

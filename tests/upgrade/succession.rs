@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ipc_ringbuf::{Client, ClientBuilder, Code, EndReason, Outcome, Request, sys};
@@ -289,6 +290,18 @@ fn kept(told: &UnixDatagram) -> Vec<(String, OwnedFd)> {
     kept
 }
 
+/// The same as it comes, until the state has come, which is last: nobody else would make room for more.
+fn until_kept(told: UnixDatagram) -> JoinHandle<Vec<(String, OwnedFd)>> {
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        eventually("the state is kept", || {
+            all.extend(kept(&told));
+            all.iter().any(|(name, _)| is_state(name))
+        });
+        all
+    })
+}
+
 #[test]
 fn the_service_managers_store_keeps_sessions_from_stop_to_start() {
     let silent = Silent::start();
@@ -317,17 +330,7 @@ fn the_service_managers_store_keeps_sessions_from_stop_to_start() {
     client.submit(slow).unwrap();
     client.flush();
     silent.wait_for(1);
-    let reader = std::thread::spawn({
-        let told = told.try_clone().unwrap();
-        move || {
-            let mut all = Vec::new();
-            eventually("the state is kept", || {
-                all.extend(kept(&told));
-                all.iter().any(|(name, _)| is_state(name))
-            });
-            all
-        }
-    });
+    let reader = until_kept(told.try_clone().unwrap());
     gateway.stop();
     let stored = reader.join().unwrap();
     // Three descriptors for each session, and the state.
@@ -360,11 +363,7 @@ fn the_service_managers_store_keeps_sessions_from_stop_to_start() {
     manager
         .passed
         .push(("ipcgw-ffffffffff-state".to_owned(), nonsense));
-    let reader = std::thread::spawn(move || {
-        eventually("everything is kept", || {
-            kept(&told).iter().any(|(name, _)| is_state(name))
-        });
-    });
+    let reader = until_kept(told);
     gateway.stop();
     reader.join().unwrap();
     manager.succeed(&mut gateway, LOOPBACK);
@@ -394,14 +393,7 @@ fn sessions_for_which_the_store_has_no_room_end_in_order() {
     for client in &mut clients {
         ask(client, "before");
     }
-    let reader = std::thread::spawn(move || {
-        let mut all = Vec::new();
-        eventually("the state is kept", || {
-            all.extend(kept(&told));
-            all.iter().any(|(name, _)| is_state(name))
-        });
-        all
-    });
+    let reader = until_kept(told);
     gateway.stop();
     let stored = reader.join().unwrap();
     assert_eq!(stored.len(), 4, "{stored:?}");

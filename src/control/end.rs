@@ -162,7 +162,14 @@ impl End<'_> {
                 checked = done(&mut checking) => {
                     checking = None;
                     match checked {
-                        Ok(_) if deadline.is_none() && !self.gives_nothing_back().await => {
+                        Ok(_) if deadline.is_some() => {}
+                        Ok(program) if self.gives_nothing_back().await => {
+                            tracing::info!(program = %program.display(), "another gateway takes over");
+                            manager.reloading();
+                            outcome.way = Some(Way::Exec(program));
+                            deadline = Some(self.pause(accepting));
+                        }
+                        Ok(_) => {
                             let sessions = room.borrow().returning();
                             tracing::error!(
                                 sessions,
@@ -170,13 +177,6 @@ impl End<'_> {
                                  memory, which a process cannot leave behind"
                             );
                         }
-                        Ok(program) if deadline.is_none() => {
-                            tracing::info!(program = %program.display(), "another gateway takes over");
-                            manager.reloading();
-                            outcome.way = Some(Way::Exec(program));
-                            deadline = Some(self.pause(accepting));
-                        }
-                        Ok(_) => {}
                         Err(why) => tracing::error!(why, "no other gateway can take over"),
                     }
                 }

@@ -53,7 +53,8 @@ impl HandOver {
     }
 
     /// Becomes `program`, called as this one was, which takes over. Returns only when that fails;
-    /// then the sessions end, and their clients attach again.
+    /// then the sessions end, and their clients attach again. Signals are to be held
+    /// ([`hold_signals`]): one that came before the successor heeds it would end it.
     #[must_use]
     pub fn exec(self, program: &Path) -> io::Error {
         match self.become_successor(program) {
@@ -67,8 +68,6 @@ impl HandOver {
         for fd in self.fds.iter().chain([&state]) {
             fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
         }
-        // One that comes before the successor heeds it would end it. It waits until then.
-        hold_signals()?;
         let mut command = Command::new(program);
         command.args(env::args_os().skip(1));
         let value = format!("{}:{}", std::process::id(), state.as_raw_fd());

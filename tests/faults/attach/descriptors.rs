@@ -185,18 +185,23 @@ fn nothing_left_at_all(
         assert!(status.unwrap().success());
     };
     limit(10);
+    let start = Instant::now();
     let waiting: Vec<_> = (0..5).map(|_| connect(gateway)).collect();
     work(clients);
     let share = idle_share(gateway);
     println!("{:.2} % of a core while accepting fails", share * 100.0);
-    assert!(share < 0.01, "{share}");
+    // How often it is tried is counted below; this would see anything else that goes round.
+    assert!(share < 0.02, "{share}");
     work(clients);
+    let passed = start.elapsed();
     limit(64);
     // Those that waited are seen to: refused at once, or when they have said nothing for too long.
     for socket in &waiting {
         refused(socket.as_fd());
     }
     let errors = metric(gateway, "ipcgw_accept_errors_total", "EMFILE");
-    println!("{errors} failures to accept were counted");
-    assert!(errors > 0);
+    println!("{errors} failures to accept were counted in {passed:?}");
+    // Ever more seldom, once a second in the end: after 0.1, 0.3, 0.7 and 1.5 s, then each second.
+    let most = passed.as_secs() + 5;
+    assert!((1..=most).contains(&errors), "{errors}");
 }

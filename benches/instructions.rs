@@ -487,9 +487,8 @@ fn bridges() {
         "nats/desk/sent_and_answered/32",
         32,
         &mut (worker, desk, Vec::new(), 0),
-        |(_, desk, messages, generation)| {
+        |(_, _, messages, generation)| {
             *generation += 1;
-            desk.flush();
             let message = || Message {
                 headers: Bytes::new(),
                 payload: Bytes::from_static(&[b'x'; 64]),
@@ -504,6 +503,7 @@ fn bridges() {
             for (place, message) in (0..).zip(messages.drain(..)) {
                 desk.message(Token::new(0, place, *generation), message, Nanos(2));
             }
+            desk.flush();
             let mut answers = 0;
             while let Some(reply) = worker.receive() {
                 assert_eq!(black_box(reply).code, Code::Ok);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
-use crossbeam_queue::ArrayQueue;
 use ipc_ringbuf::primitive::{AtomicBool, AtomicU32, Ordering, fence};
 
+use super::batches::{Receiver, Sender, batches};
 use super::{Reply, Request, Upstream};
 
 /// Whether one side sleeps, and how to wake it.
@@ -42,9 +42,8 @@ impl Sleeper {
     }
 }
 
+/// What both ends share, besides the queues.
 struct Link {
-    outbound: ArrayQueue<Request>,
-    inbound: ArrayQueue<Reply>,
     worker: Sleeper,
     upstream: Sleeper,
     max_payload: AtomicU32,
@@ -64,23 +63,31 @@ pub fn link(in_flight: usize, outbound: usize, held: usize) -> (WorkerEnd, Upstr
         .saturating_mul(2)
         .saturating_add(outbound.max(1))
         .saturating_add(held);
+    let (requests, outbound) = batches(outbound.max(1));
+    let (replies, inbound) = batches(inbound);
     let link = Arc::new(Link {
-        outbound: ArrayQueue::new(outbound.max(1)),
-        inbound: ArrayQueue::new(inbound),
         worker: Sleeper::default(),
         upstream: Sleeper::default(),
         max_payload: AtomicU32::new(1024 * 1024),
     });
     (
         WorkerEnd {
+            requests,
+            replies: inbound,
             link: Arc::clone(&link),
         },
-        UpstreamEnd { link },
+        UpstreamEnd {
+            requests: outbound,
+            replies,
+            link,
+        },
     )
 }
 
 /// The worker's end of a link.
 pub struct WorkerEnd {
+    requests: Sender<Request>,
+    replies: Receiver<Reply>,
     link: Arc<Link>,
 }
 
@@ -92,26 +99,24 @@ impl fmt::Debug for WorkerEnd {
 
 impl Upstream for WorkerEnd {
     fn room(&self) -> usize {
-        self.link
-            .outbound
-            .capacity()
-            .saturating_sub(self.link.outbound.len())
+        self.requests.room()
     }
 
     fn send(&mut self, request: Request) -> Result<(), Request> {
-        self.link.outbound.push(request)
+        self.requests.push(request)
     }
 
     fn flush(&mut self) {
+        self.requests.flush();
         self.link.upstream.ring();
     }
 
     fn receive(&mut self) -> Option<Reply> {
-        self.link.inbound.pop()
+        self.replies.pop()
     }
 
     fn has_replies(&self) -> bool {
-        !self.link.inbound.is_empty()
+        !self.replies.is_empty()
     }
 
     fn max_payload(&self) -> u32 {
@@ -129,6 +134,8 @@ impl Upstream for WorkerEnd {
 
 /// The answering side's end of a link.
 pub struct UpstreamEnd {
+    requests: Receiver<Request>,
+    replies: Sender<Reply>,
     link: Arc<Link>,
 }
 
@@ -139,16 +146,15 @@ impl fmt::Debug for UpstreamEnd {
 }
 
 impl UpstreamEnd {
-    /// The next request, in the order of acceptance.
-    #[must_use]
-    pub fn pop(&self) -> Option<Request> {
-        self.link.outbound.pop()
+    /// The next request that was flushed, in the order of acceptance.
+    pub fn pop(&mut self) -> Option<Request> {
+        self.requests.pop()
     }
 
-    /// Requests that wait.
+    /// Whether a request waits.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.link.outbound.len()
+    pub fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
     }
 
     /// Whether the worker's end is gone: nobody waits for an answer any more.
@@ -157,21 +163,23 @@ impl UpstreamEnd {
         Arc::strong_count(&self.link) == 1
     }
 
-    /// Answers a request. A token may be answered once; call [`flush`](Self::flush) after a batch.
+    /// Answers a request. A token may be answered once. The worker sees it after
+    /// [`flush`](Self::flush).
     ///
     /// # Errors
     /// Gives the reply back when the worker has fallen so far behind that the queue is full, which
     /// the queue's size rules out as long as each token is answered once.
-    pub fn answer(&self, reply: Reply) -> Result<(), Reply> {
-        self.link.inbound.push(reply)
+    pub fn answer(&mut self, reply: Reply) -> Result<(), Reply> {
+        self.replies.push(reply)
     }
 
     /// Ends a batch of answers: wakes the worker if it sleeps.
-    pub fn flush(&self) {
+    pub fn flush(&mut self) {
+        self.replies.flush();
         self.link.worker.ring();
     }
 
-    /// Says that this side will sleep unless [`waiting`](Self::waiting) is above 0 after this.
+    /// Says that this side will sleep unless it [`has_requests`](Self::has_requests) after this.
     pub fn arm(&self, waker: &Waker) {
         self.link.upstream.arm(waker);
     }
@@ -197,7 +205,7 @@ mod tests {
 
     #[test]
     fn full_link_gives_the_request_back() {
-        let (mut worker, upstream) = link(1, 1, 0);
+        let (mut worker, mut upstream) = link(1, 1, 0);
         let request = Request {
             token: Token::new(0, 1, 2),
             route: 0,
@@ -215,13 +223,16 @@ mod tests {
             worker.send(request).map_err(|back| back.payload()),
             Err("p".into())
         );
+        assert!(!upstream.has_requests());
+        worker.flush();
+        assert!(upstream.has_requests());
         assert_eq!(upstream.pop().map(|r| r.token), Some(Token::new(0, 1, 2)));
     }
 
     #[test]
     fn everything_that_the_other_side_can_have_may_be_answered_at_once() {
         let (in_flight, outbound, held) = (1, 4, 2);
-        let (mut worker, upstream) = link(in_flight, outbound, held);
+        let (mut worker, mut upstream) = link(in_flight, outbound, held);
         let mut taken = Vec::new();
         // The one place times out again and again, while the other side holds, and is then stopped.
         for generation in 0.. {
@@ -239,6 +250,7 @@ mod tests {
             if worker.send(request).is_err() {
                 break;
             }
+            worker.flush();
             if taken.len() < held {
                 taken.extend(upstream.pop());
             }

@@ -10,7 +10,8 @@
 //! |---|---|
 //! | `values` | `Token`, `Request`, `Reply`, `Times`: what goes through |
 //! | `upstream` | what a worker needs of the side that answers; `Loopback` |
-//! | `link` | the two queues and their ends |
+//! | `link` | the two queues and their ends, and who sleeps |
+//! | `batches` | one such queue |
 //! | `admission` | how much of a route's traffic is let in |
 //! | `duty` | a worker, seen from the runtime that steps it |
 //! | `news` | what the side that answers is told while it runs |
@@ -20,6 +21,7 @@
 //! only then. Nothing here knows NATS, shared memory or a thread.
 
 mod admission;
+mod batches;
 mod duty;
 mod link;
 mod news;

@@ -10,7 +10,7 @@ pub trait Upstream {
     /// How many more requests [`send`](Self::send) will take now.
     fn room(&self) -> usize;
 
-    /// Hands a request over.
+    /// Hands a request over. The other side sees it after [`flush`](Self::flush).
     ///
     /// # Errors
     /// Gives the request back when there is no [`room`](Self::room).

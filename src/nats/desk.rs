@@ -72,6 +72,11 @@ impl Desk {
         &self.links
     }
 
+    /// The same, to take requests from.
+    pub fn links_mut(&mut self) -> &mut [UpstreamEnd] {
+        &mut self.links
+    }
+
     /// Notes that a request was handed to a connection.
     pub fn sent(&mut self, held: Held, serial: Serial, now: Nanos) {
         self.metrics.published.increment();
@@ -107,13 +112,13 @@ impl Desk {
         }
     }
 
-    /// Puts a reply into its worker's queue.
+    /// Puts a reply into its worker's queue, to be seen after [`flush`](Self::flush).
     fn answer(&mut self, reply: Reply) {
         let worker = reply.token.worker();
         if reply.code == Code::NoResponders {
             self.metrics.no_responders.increment();
         }
-        let Some(link) = self.links.get(usize::from(worker)) else {
+        let Some(link) = self.links.get_mut(usize::from(worker)) else {
             self.metrics.answers_refused.increment();
             return;
         };
@@ -257,13 +262,13 @@ impl Desk {
         }
     }
 
-    /// Wakes the workers that were answered.
+    /// Lets the workers that were answered see it, and wakes them.
     pub fn flush(&mut self) {
         let to_flush = core::mem::take(&mut self.to_flush);
         if to_flush == 0 {
             return;
         }
-        for (bit, link) in self.links.iter().enumerate() {
+        for (bit, link) in self.links.iter_mut().enumerate() {
             if to_flush & (1 << bit) != 0 {
                 link.flush();
             }

@@ -65,6 +65,8 @@ impl Requester {
         let mut done = self.take_dialed(cx, now);
         done += self.take_messages(cx, now);
         self.end_connections(cx, now);
+        // A worker on this thread has its turn next.
+        self.desk.flush();
         done
     }
 
@@ -96,7 +98,7 @@ impl Requester {
 
     /// Whether requests in the links would be taken now.
     pub(super) fn has_work(&self) -> bool {
-        self.pool.held() < MAX_HELD && self.desk.links().iter().any(|link| link.waiting() > 0)
+        self.pool.held() < MAX_HELD && self.desk.links().iter().any(|link| link.has_requests())
     }
 
     /// Whether somebody has looked since the lines were shown.
@@ -111,7 +113,7 @@ impl Requester {
             return true;
         }
         self.pool.held() == 0
-            && self.desk.links().iter().all(|link| link.waiting() == 0)
+            && !self.desk.links().iter().any(UpstreamEnd::has_requests)
             && !self.desk.outstanding.has_live(None, now)
     }
 
@@ -243,7 +245,8 @@ impl Requester {
     fn take_requests(&mut self, link: usize, cx: &mut Context<'_>, now: Nanos) -> usize {
         let mut done = 0;
         while done < BATCH && self.pool.held() < MAX_HELD {
-            let Some(request) = self.desk.links().get(link).and_then(UpstreamEnd::pop) else {
+            let link = self.desk.links_mut().get_mut(link);
+            let Some(request) = link.and_then(UpstreamEnd::pop) else {
                 break;
             };
             done += 1;

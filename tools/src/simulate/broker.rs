@@ -119,12 +119,12 @@ impl Broker {
     }
 
     /// Puts a reply into a worker's queue past the desk: it names nothing that is open.
-    pub(crate) fn inject(&self, token: Token) {
+    pub(crate) fn inject(&mut self, token: Token) {
         let stale = Reply {
             payload: Bytes::from_static(b"stale"),
             ..Reply::bare(token, Code::Ok)
         };
-        if let Some(link) = self.desk.links().get(usize::from(token.worker())) {
+        if let Some(link) = self.desk.links_mut().get_mut(usize::from(token.worker())) {
             // A full queue has refused it: that is fine for what nobody waits for.
             drop(link.answer(stale));
             link.flush();
@@ -140,8 +140,8 @@ impl Broker {
         self.lines.iter().map(|line| line.queue.len()).sum()
     }
 
-    fn waiting(&self) -> usize {
-        self.desk.links().iter().map(UpstreamEnd::waiting).sum()
+    fn has_requests(&self) -> bool {
+        self.desk.links().iter().any(UpstreamEnd::has_requests)
     }
 
     /// One turn, unless it sleeps and nobody has woken it.
@@ -149,7 +149,7 @@ impl Broker {
         let now = scene.clock.now();
         if self.is_asleep {
             if !self.flag.0.load(Ordering::Relaxed) && self.due() > now {
-                return ensure(self.waiting() == 0, Invariant::Progress, || {
+                return ensure(!self.has_requests(), Invariant::Progress, || {
                     "the answering side sleeps beside requests".to_owned()
                 });
             }
@@ -174,7 +174,7 @@ impl Broker {
             link.arm(&waker);
         }
         self.is_asleep = true;
-        if self.waiting() > 0 {
+        if self.has_requests() {
             self.awake();
         }
     }
@@ -339,7 +339,7 @@ impl Broker {
             for _ in 0..BATCH {
                 let is_full = self.held() >= scene.plan.held;
                 let takes = !self.is_stalled && !is_full;
-                let next = self.desk.links().get(link).filter(|_| takes);
+                let next = self.desk.links_mut().get_mut(link).filter(|_| takes);
                 let Some(request) = next.and_then(UpstreamEnd::pop) else {
                     break;
                 };

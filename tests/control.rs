@@ -306,3 +306,23 @@ fn the_admin_server_says_what_it_does_not_know_and_serves_many() {
     assert_eq!(get(&gateway, "/livez").0, 200);
     drop(idle);
 }
+
+/// Sessions whose cost is measured.
+const IDLE: usize = 200;
+
+#[test]
+fn a_gateway_is_small_and_a_session_costs_little_before_its_first_request() {
+    let server = Server::start();
+    let text =
+        format!("[control.quota]\nsessions = {IDLE}\nmemory = \"16GiB\"\nattach_rate = 10000\n");
+    let gateway = start_configured(&text, &["--nats", &server.url()]);
+    eventually("it is connected", || get(&gateway, "/readyz").0 == 200);
+    // Code is not counted: that of a debug build is several times what users run.
+    let taken = || gateway.memory("RssAnon:") + gateway.memory("RssShmem:");
+    let alone = taken();
+    let clients: Vec<Client> = (0..IDLE).map(|_| attach(&gateway)).collect();
+    let each = (taken() - alone) / i64::try_from(clients.len()).unwrap();
+    println!("{alone} bytes of heap and stacks alone, {each} bytes for each of {IDLE} sessions");
+    assert!(alone < 6 << 20, "{alone}");
+    assert!(each <= 64 << 10, "{each}");
+}

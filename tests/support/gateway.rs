@@ -67,8 +67,13 @@ impl Gateway {
 
     /// Resident memory in bytes.
     pub(crate) fn resident(&self) -> i64 {
+        self.memory("VmRSS:")
+    }
+
+    /// A figure of its memory as the kernel names it in `status`, in bytes.
+    pub(crate) fn memory(&self, name: &str) -> i64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let line = status.lines().find(|line| line.starts_with(name));
         let kib = line.unwrap().split_whitespace().nth(1).unwrap();
         kib.parse::<i64>().unwrap() * 1024
     }

@@ -2,7 +2,9 @@
 //!
 //! Unless the configuration says otherwise, workers are pinned when there are more than two cores
 //! and at least one is left for everything else: control, NATS, the clients. They take the last
-//! cores, because interrupts and whatever else is not placed gather on the first.
+//! cores, because interrupts and whatever else is not placed gather on the first. Who asks for it has
+//! them pinned on two cores too. A pinned worker has its core for itself, and spins on it, if one is left
+//! for everything else.
 
 pub use core_affinity::CoreId;
 
@@ -17,7 +19,7 @@ const SMALL: usize = 2;
 pub struct Placement {
     cores: Vec<CoreId>,
     /// Whether a core is left for everything else.
-    is_roomy: bool,
+    leaves_one: bool,
 }
 
 impl Placement {
@@ -29,14 +31,15 @@ impl Placement {
     }
 
     fn on(settings: &WorkerSettings, cores: Vec<CoreId>) -> Self {
-        let is_roomy = cores.len() > SMALL && settings.workers < cores.len();
+        let leaves_one = settings.workers < cores.len();
+        let is_roomy = leaves_one && cores.len() > SMALL;
         if !settings.pin.unwrap_or(is_roomy) || settings.threads == Threads::Merged {
             return Self::default();
         }
         let last = cores.into_iter().rev().take(settings.workers);
         Self {
             cores: last.collect(),
-            is_roomy,
+            leaves_one,
         }
     }
 
@@ -50,7 +53,7 @@ impl Placement {
     #[must_use]
     pub fn share(&self, worker: usize) -> Core {
         match self.core(worker) {
-            Some(_) if self.is_roomy => Core::Own,
+            Some(_) if self.leaves_one => Core::Own,
             _ => Core::Shared,
         }
     }
@@ -104,7 +107,11 @@ mod tests {
     fn the_configuration_can_pin_on_a_small_machine_and_not_pin_on_a_large_one() {
         assert_eq!(placed(1, 2, Threads::Split, Some(true)), [1]);
         let pinned = plan(1, 2, Threads::Split, Some(true));
-        assert_eq!(pinned.share(0), Core::Shared);
+        assert_eq!(pinned.share(0), Core::Own);
+        assert_eq!(
+            plan(2, 2, Threads::Split, Some(true)).share(0),
+            Core::Shared
+        );
         assert_eq!(placed(2, 8, Threads::Split, Some(false)), [0; 0]);
     }
 }

@@ -124,6 +124,10 @@ impl<T> Receiver<T> {
     /// The next value that was flushed, in the order in which they were put in.
     pub(super) fn pop(&mut self) -> Option<T> {
         if self.batch.is_empty() {
+            // Mostly there is none, and a look costs less than an attempt.
+            if self.shared.filled.is_empty() {
+                return None;
+            }
             let filled = self.shared.filled.pop()?;
             let empty = core::mem::replace(&mut self.batch, filled);
             self.shared.put_back(empty);

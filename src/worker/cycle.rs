@@ -175,6 +175,10 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         let mut done = self.read_mail(now);
         done += self.take_replies(now);
         done += self.poll_sessions(now);
+        if self.upstream.has_replies() {
+            // Whoever answers at once need not wait for the next cycle.
+            done += self.take_replies(now);
+        }
         done += self.expire(now);
         self.settle(now);
         self.end_slow_clients(now);

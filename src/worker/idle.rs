@@ -28,14 +28,15 @@ const COST: u32 = 2;
 /// After this many parks in a row waiting is tried anew.
 const PROBE_EVERY: u32 = 64;
 
+/// Nanoseconds that a look takes when spinning, about.
+const LOOK_NS: u128 = 50;
+
 /// The adaptive strategy of one worker.
 #[derive(Debug)]
 pub struct Idle {
     settings: IdleSettings,
-    /// Whether this worker has a core of its own, so that spinning robs nobody.
-    own_core: bool,
-    /// Empty looks in a row before parking, while there is trust.
-    most: u32,
+    /// Empty looks in a row that spin, while there is trust: none on a core that is shared.
+    spins: u32,
     /// Whether waiting awake is worth its time; 0: it is not.
     trust: u32,
     /// Empty looks since the last work.
@@ -47,7 +48,7 @@ pub struct Idle {
 /// Whether spinning robs another thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Core {
-    /// There are fewer busy threads than cores.
+    /// The worker is pinned to it, and another is left for everything else.
     Own,
     /// The core is shared.
     Shared,
@@ -57,26 +58,16 @@ impl Idle {
     /// The strategy at start: full of trust.
     #[must_use]
     pub fn new(settings: IdleSettings, core: Core) -> Self {
-        let own_core = core == Core::Own;
+        let spins = match core {
+            Core::Own => settings.spin.as_nanos() / LOOK_NS,
+            Core::Shared => 0,
+        };
         Self {
-            own_core,
-            most: Self::most(&settings, own_core),
+            spins: u32::try_from(spins).unwrap_or(u32::MAX),
             settings,
             trust: MOST_TRUST,
             empty: 0,
             parks: 0,
-        }
-    }
-
-    /// A look costs about 50 ns when spinning.
-    fn most(settings: &IdleSettings, own_core: bool) -> u32 {
-        if own_core {
-            let looks = settings.spin.as_nanos() / 50;
-            u32::try_from(looks)
-                .unwrap_or(u32::MAX)
-                .max(settings.yields)
-        } else {
-            settings.yields
         }
     }
 
@@ -93,11 +84,11 @@ impl Idle {
     /// Nothing was found: what to do.
     #[inline]
     pub fn empty(&mut self) -> Action {
-        if self.trust == 0 || self.empty >= self.most {
+        if self.trust == 0 || self.empty >= self.spins.saturating_add(self.settings.yields) {
             return Action::Park;
         }
         self.empty += 1;
-        if self.own_core && self.empty > self.settings.yields {
+        if self.empty <= self.spins {
             Action::Spin
         } else {
             Action::Yield
@@ -153,6 +144,18 @@ mod tests {
             assert_eq!(looks_before_parking(&mut idle), expected);
             idle.parked();
         }
+    }
+
+    #[test]
+    fn a_core_of_its_own_is_spun_on_before_it_is_yielded() {
+        let settings = IdleSettings {
+            spin: Duration::from_nanos(150),
+            yields: 2,
+        };
+        let mut idle = Idle::new(settings, Core::Own);
+        let looks = [(); 6].map(|()| idle.empty());
+        let [spin, then, park] = [Action::Spin, Action::Yield, Action::Park];
+        assert_eq!(looks, [spin, spin, spin, then, then, park]);
     }
 
     #[test]

@@ -233,7 +233,12 @@ impl Mailbox {
     /// The next mail.
     #[must_use]
     pub fn take(&self) -> Option<Mail> {
-        self.queues.mail.pop()
+        // Mostly there is none, and a look costs less than an attempt.
+        if self.has_mail() {
+            self.queues.mail.pop()
+        } else {
+            None
+        }
     }
 
     /// Whether a mail waits.

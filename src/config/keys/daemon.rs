@@ -44,7 +44,8 @@ pub(super) const WORKERS: Section = Section {
             "pin",
             Bool,
             Depends("with \"split\", more than two cores and more cores than workers"),
-            "Whether each worker is pinned to a core.",
+            "Whether each worker is pinned to a core, which is its own if that leaves one for \
+             everything else.",
         )
         .like("true"),
         Key::new(

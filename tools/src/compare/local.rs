@@ -14,10 +14,9 @@ use crate::{cpu, probe, progress};
 use ipc_tools::stage::Process;
 use ipc_tools::stage::{Failure, While as _};
 
-/// Lines of the gateway's configuration that make its worker look without pause, on the last core.
-/// It yields between looks, as it does on a machine with too few cores to give one to it alone.
-const SPINNING: &str =
-    "count = 1\nthreads = \"split\"\npin = true\nspin = \"10ms\"\nyields = 10000";
+/// Lines of the gateway's configuration that make its worker look without pause, on the last core, which
+/// is its own by that.
+const SPINNING: &str = "count = 1\nthreads = \"split\"\npin = true\nspin = \"10ms\"";
 
 /// Runs all cells.
 ///

@@ -203,8 +203,7 @@ fn head(found: &Measured, args: &SoakArgs, title: &str) -> String {
          gateway was gone, {} because the client library took them for wrong\n- latency from the \
          intended send time: {latency}\n- messages of {} bytes, {} in flight at most for each \
          client\n- of memory RssAnon is judged, which is heap and stacks, and what is allocated at \
-         rest; RSS, PSS and RssShmem, which sessions and files are part of, are shown beside it; the \
-         gateway's allocator gives back at once what is free (MIMALLOC_PURGE_DELAY=0)\n",
+         rest; RSS, PSS and RssShmem, which sessions and files are part of, are shown beside it\n",
         args.duration.0.as_secs_f64(),
         args.rate,
         args.faults.name(),

@@ -255,11 +255,8 @@ fn listen(
     Ok((server, last_word(&line)))
 }
 
-/// Its allocator gives back at once what is free, not when it next has something to do after that. What
-/// is resident then follows what is held, and a leak is not hidden by memory that was kept for a minute.
 fn start_gateway(programs: &Programs, serve: &[String], log: Sink) -> Result<Part, SoakError> {
     let mut command = Command::new(programs.gateway()?);
-    command.env("MIMALLOC_PURGE_DELAY", "0");
     Part::start_logged("ipc-gateway", command.args(serve), log)
 }
 

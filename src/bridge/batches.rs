@@ -12,9 +12,9 @@ use crossbeam_queue::{ArrayQueue, SegQueue};
 use ipc_ringbuf::primitive::{AtomicUsize, Ordering};
 
 /// Values in a full batch.
-const FULL: usize = 256;
+const FULL: usize = 128;
 /// Empty batches that are kept for the sender; with one at either end, the ones there are at rest.
-const SPARE: usize = 2;
+const SPARE: usize = 4;
 
 struct Shared<T> {
     /// In order, none of them empty: their number is bounded by that of the values.
@@ -50,12 +50,14 @@ pub(super) fn batches<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 }
 
 impl<T> Shared<T> {
-    /// Keeps an empty batch for the sender; one too many is given back to the allocator, so that
-    /// after any burst there are as many as before.
+    /// Keeps an empty batch for the sender. One too many, or one that was made for a few values, is
+    /// given back to the allocator, so that after any burst there are as many as before.
     fn put_back(&self, mut batch: VecDeque<T>) {
-        // From its first place on again, which is still in the cache.
-        batch.clear();
-        self.empty.push(batch).ok();
+        if batch.capacity() >= FULL {
+            // From its first place on again, which is still in the cache.
+            batch.clear();
+            self.empty.push(batch).ok();
+        }
     }
 }
 
@@ -99,8 +101,11 @@ impl<T> Sender<T> {
     /// Lets the other end see what was put in.
     pub(super) fn flush(&mut self) {
         if !self.batch.is_empty() {
+            // Where the other end is behind, batches of a few values may come to wait in any number:
+            // none of them takes the room of a full one.
+            let expected = if self.batch.len() == FULL { FULL } else { 0 };
             let empty = self.shared.empty.pop();
-            let empty = empty.unwrap_or_else(|| VecDeque::with_capacity(FULL));
+            let empty = empty.unwrap_or_else(|| VecDeque::with_capacity(expected));
             let filled = core::mem::replace(&mut self.batch, empty);
             self.shared.filled.push(filled);
         }
@@ -219,6 +224,23 @@ mod tests {
         assert_eq!(sender.shared.empty.len(), SPARE);
         assert_eq!(receiver.batch.capacity(), FULL);
         assert_eq!(sender.batch.capacity(), FULL);
+    }
+
+    #[test]
+    fn batches_of_a_few_that_wait_take_little() {
+        let (mut sender, mut receiver) = batches(100 * FULL);
+        for value in 0..10 * SPARE {
+            sender.push(value).unwrap();
+            sender.flush();
+        }
+        sender.push(10 * SPARE).unwrap();
+        assert!(sender.batch.capacity() < FULL / 8);
+        sender.flush();
+        assert!(core::iter::from_fn(|| receiver.pop()).eq(0..=10 * SPARE));
+        let kept = core::iter::from_fn(|| sender.shared.empty.pop());
+        let kept: Vec<_> = kept.collect();
+        assert_eq!(kept.len(), SPARE);
+        assert!(kept.iter().all(|batch| batch.capacity() >= FULL));
     }
 
     #[test]

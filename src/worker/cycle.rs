@@ -176,8 +176,9 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         done += self.take_replies(now);
         done += self.poll_sessions(now);
         if self.upstream.has_replies() {
-            // Whoever answers at once need not wait for the next cycle.
-            done += self.take_replies(now);
+            // Whoever answers at once need not wait for the next cycle. How long it took is learnt from,
+            // so it must not be taken from a clock that was read before it was asked.
+            done += self.take_replies(self.clock.now());
         }
         done += self.expire(now);
         self.settle(now);

@@ -44,8 +44,7 @@ pub(super) const WORKERS: Section = Section {
             "pin",
             Bool,
             Depends("with \"split\", more than two cores and more cores than workers"),
-            "Whether each worker is pinned to a core, which is its own if that leaves one for \
-             everything else.",
+            "Whether each worker is pinned to a core; it is the worker's own if another is left.",
         )
         .like("true"),
         Key::new(

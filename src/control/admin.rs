@@ -29,6 +29,7 @@ use tokio::time::timeout;
 use super::handover::{HandOver, Place};
 use super::reload::{Answer, Door};
 use super::report::Report;
+use super::rest::Rest;
 use super::socket_file::SocketFile;
 use super::start_error::StartError;
 use crate::settings::AdminAddress;
@@ -37,8 +38,6 @@ use crate::settings::AdminAddress;
 const CONNECTIONS: usize = 64;
 /// Time for a connection to ask its one question and take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the listener rests when there are no descriptors left.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 /// What names the address on the command line.
 const FLAG: &str = "--admin";
 
@@ -115,19 +114,20 @@ impl AdminListener {
         let reload = matches!(self.socket, Socket::Unix(_)).then_some(reload);
         let router = router(report, reload);
         let free = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut rest = Rest::default();
         match &self.socket {
             Socket::Unix(socket) => {
                 let socket = UnixListener::from_std(socket.try_clone()?)?;
                 loop {
                     let accepted = socket.accept().await.map(|(stream, _)| stream);
-                    hand_on(accepted, &router, &free).await;
+                    hand_on(accepted, &mut rest, &router, &free).await;
                 }
             }
             Socket::Tcp(socket) => {
                 let socket = TcpListener::from_std(socket.try_clone()?)?;
                 loop {
                     let accepted = socket.accept().await.map(|(stream, _)| stream);
-                    hand_on(accepted, &router, &free).await;
+                    hand_on(accepted, &mut rest, &router, &free).await;
                 }
             }
         }
@@ -136,12 +136,14 @@ impl AdminListener {
 
 async fn hand_on<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     accepted: io::Result<S>,
+    rest: &mut Rest,
     router: &Router,
     free: &Arc<Semaphore>,
 ) {
     let Ok(stream) = accepted else {
-        return tokio::time::sleep(EXHAUSTED).await;
+        return rest.take().await;
     };
+    rest.over();
     if let Ok(permit) = Arc::clone(free).acquire_owned().await {
         let router = router.clone();
         tokio::task::spawn_local(async move {

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Duration;
 
 use ipc_ringbuf::error::EndReason;
 use ipc_ringbuf::handshake::{HELLO_BYTES, Refusal};
@@ -16,29 +15,26 @@ use tokio::io::unix::AsyncFd;
 use super::attach::{self, Peer};
 use super::limits;
 use super::listener::Listener;
+use super::rest::Rest;
 use super::room::{Room, refusal};
 use crate::metrics::control::AcceptError;
 
 /// Stands for no user in particular, where log lines are counted by user.
 pub(super) const ANYBODY: u32 = u32::MAX;
-/// How long the listener rests when there are no descriptors left, at first. Twice as long each time
-/// that there are still none, up to `LONGEST_REST`: what is short does mostly not come back at once.
-const FIRST_REST: Duration = Duration::from_millis(100);
-const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// Accepts clients until the task is dropped.
 pub(super) async fn accept(room: Rc<RefCell<Room>>, listener: Rc<Listener>) {
     let Ok(watched) = listener.socket.try_clone().and_then(sys::watch_readable) else {
         return;
     };
-    let mut rest = FIRST_REST;
+    let mut rest = Rest::default();
     loop {
         let Ok(mut ready) = watched.readable().await else {
             return;
         };
         let accepted = sys::accept(listener.socket.as_fd());
         if accepted.is_ok() {
-            rest = FIRST_REST;
+            rest.over();
             // A socket that stays ready would be returned to at once, and nobody else would have a turn.
             tokio::task::yield_now().await;
         }
@@ -52,8 +48,7 @@ pub(super) async fn accept(room: Rc<RefCell<Room>>, listener: Rc<Listener>) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             Err(error) => {
                 not_accepted(&room, &error);
-                tokio::time::sleep(rest).await;
-                rest = (2 * rest).min(LONGEST_REST);
+                rest.take().await;
             }
         }
     }

@@ -10,6 +10,7 @@
 //! | `handover` | what one gateway leaves to the next |
 //! | `take_over` | from what was left to sessions |
 //! | `greet` | clients that come |
+//! | `rest` | how long a listener rests that cannot accept |
 //! | `waiting` | clients that have not said hello |
 //! | `attach` | from a hello to a session |
 //! | `attach_rate` | how often a user may attach |
@@ -41,6 +42,7 @@ mod manager;
 mod reload;
 mod reloading;
 mod report;
+mod rest;
 mod returns;
 mod room;
 mod server;

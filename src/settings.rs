@@ -67,12 +67,22 @@ pub enum NatsAuth {
 pub struct TlsSettings {
     /// Refuse a connection without TLS.
     pub required: bool,
+    /// Encrypt before the server has said anything, and refuse a connection without TLS.
+    pub handshake_first: bool,
     /// Certificate authorities in PEM, in place of the system's.
     pub ca_file: Option<PathBuf>,
     /// Client certificate in PEM.
     pub cert_file: Option<PathBuf>,
     /// Key of the client certificate in PEM.
     pub key_file: Option<PathBuf>,
+}
+
+impl TlsSettings {
+    /// Whether a connection without TLS is refused.
+    #[must_use]
+    pub const fn is_required(&self) -> bool {
+        self.required || self.handshake_first
+    }
 }
 
 /// Where the Router's backpressure is heard of (`docs/OPERATIONS.md`).
@@ -118,7 +128,7 @@ impl NatsSettings {
     #[must_use]
     pub fn unprotected(&self) -> Option<&str> {
         let is_secret = matches!(self.auth, NatsAuth::Password { .. } | NatsAuth::Token(_));
-        if self.tls.required || !is_secret {
+        if self.tls.is_required() || !is_secret {
             return None;
         }
         let local = ["127.", "[::1]", "localhost:"];
@@ -155,7 +165,7 @@ impl Default for NatsSettings {
 /// Who steps the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threads {
-    /// Each worker has its own pinned thread.
+    /// Each worker has its own thread.
     Split,
     /// The NATS runtime's thread steps the one worker.
     Merged,

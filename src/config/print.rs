@@ -169,7 +169,10 @@ fn nats(nats: &NatsSettings) -> Value {
         }
         NatsAuth::NkeySeedFile(file) => section.extend(table([("nkey_seed_file", path(file))])),
     }
-    let mut tls = table([("required", nats.tls.required.into())]);
+    let mut tls = table([
+        ("required", nats.tls.required.into()),
+        ("handshake_first", nats.tls.handshake_first.into()),
+    ]);
     let files = [
         ("ca_file", &nats.tls.ca_file),
         ("cert_file", &nats.tls.cert_file),

@@ -62,6 +62,7 @@ pub(super) struct RawNats {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawTls {
     pub(super) required: Field<bool>,
+    pub(super) handshake_first: Field<bool>,
     pub(super) ca_file: Field<String>,
     pub(super) cert_file: Field<String>,
     pub(super) key_file: Field<String>,

@@ -73,8 +73,8 @@ pub(super) const NATS: Section = Section {
             "connections",
             Integer(1, 16),
             Default("2"),
-            "Connections. With two, a malformed reply that breaks one leaves the other. One makes \
-             larger batches, which is faster where cores are few.",
+            "Connections. With two, one that is lost leaves the other. One makes larger batches, \
+             which is faster where cores are few.",
         ),
         Key::new(
             "connect_timeout",
@@ -121,6 +121,13 @@ pub(super) const TLS: Section = Section {
             Bool,
             Default("false"),
             "Refuse a connection without TLS.",
+        ),
+        Key::new(
+            "handshake_first",
+            Bool,
+            Default("false"),
+            "Encrypt before the server has said anything, for servers with tls.handshake_first, and \
+             refuse a connection without TLS.",
         ),
         Key::new(
             "ca_file",

@@ -118,6 +118,7 @@ fn tls(layers: &Layers<'_>) -> Result<TlsSettings, ConfigError> {
     }
     Ok(TlsSettings {
         required: value_or(&raw.required, false),
+        handshake_first: value_or(&raw.handshake_first, false),
         ca_file: section.path("ca_file", &raw.ca_file)?,
         cert_file: section.path("cert_file", &raw.cert_file)?,
         key_file: section.path("key_file", &raw.key_file)?,

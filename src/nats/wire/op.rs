@@ -5,7 +5,8 @@ use core::ops::Range;
 
 /// Longest protocol line. `INFO` is the longest: it lists the servers of a cluster.
 const MAX_LINE: usize = 256 * 1024;
-/// Longest body of a message. No nats-server can be configured to take more.
+/// Longest body of a message. nats-server takes 1 MiB unless told otherwise, and warns of more than 8; one
+/// that was told to take more than this and does so loses its connection.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 /// What ends a line and a body.
 const END: &[u8; 2] = b"\r\n";

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
 
 use super::block::Message;
 use super::incoming::{Incoming, Line};
@@ -34,7 +35,9 @@ const READS: u32 = 8;
 
 /// Why there is no connection to one that listens and does not speak.
 const SILENT: &str = "the server says nothing in time; one that expects TLS before it speaks \
-                      (handshake_first) cannot be used";
+                      needs nats.tls.handshake_first = true";
+/// Why there is none to one that does not take part in a handshake.
+const DEAF: &str = "TLS: the server does not answer in time";
 
 /// What a connection brings.
 #[derive(Debug)]
@@ -78,11 +81,21 @@ impl Wire {
     ) -> Result<Self, Failure> {
         let (scheme, host, port) = parts(url).ok_or("it is no URL of a NATS server")?;
         let limit = settings.connect_timeout;
+        // Read before there is a connection: its server may not wait long for the first word.
+        let first = if settings.tls.handshake_first {
+            Some(tls::connector(&settings.tls).await?)
+        } else {
+            None
+        };
         let mut wire = Self::of(open(host, port, limit).await?);
         let deadline = Instant::now() + limit;
+        if let Some(connector) = first {
+            let encrypted = timeout_at(deadline, wire.encrypt(host, &connector)).await;
+            wire = encrypted.unwrap_or_else(|_| Err(Failure::from(DEAF)))?;
+        }
         let greeted = timeout_at(deadline, wire.greeting()).await;
         greeted.unwrap_or_else(|_| Err(Failure::from(SILENT)))?;
-        let must_encrypt = settings.tls.required || scheme == "tls";
+        let must_encrypt = settings.tls.is_required() || scheme == "tls";
         let signed_in = timeout_at(deadline, wire.sign_in(settings, host, must_encrypt)).await;
         signed_in.unwrap_or_else(|_| Err(Failure::from("timed out")))
     }
@@ -113,16 +126,12 @@ impl Wire {
         must_encrypt: bool,
     ) -> Result<Self, Failure> {
         let is_encrypted = must_encrypt || self.info.tls_required;
-        if is_encrypted {
+        if is_encrypted && matches!(self.transport, Transport::Plain(_)) {
             if !self.info.speaks_tls() {
                 return Err(Failure::from("the server does not speak TLS"));
             }
-            let Transport::Plain(stream) = self.transport else {
-                return Err(Failure::from("it is encrypted already"));
-            };
-            // What came in the clear before is not part of it.
-            self.incoming.clear();
-            self.transport = Transport::Tls(tls::encrypt(stream, host, &settings.tls).await?);
+            let connector = tls::connector(&settings.tls).await?;
+            self = self.encrypt(host, &connector).await?;
         }
         let connect = sign_in::connect(settings, &self.info.nonce, is_encrypted).await?;
         self.out.line(&[b"CONNECT ", connect.as_bytes()]);
@@ -136,6 +145,16 @@ impl Wire {
             is_encrypted,
             "signed in to a NATS server"
         );
+        Ok(self)
+    }
+
+    /// Speaks TLS from here on.
+    async fn encrypt(mut self, host: &str, connector: &TlsConnector) -> Result<Self, Failure> {
+        if let Transport::Plain(stream) = self.transport {
+            // What came in the clear before is not part of it.
+            self.incoming.clear();
+            self.transport = Transport::Tls(tls::encrypt(stream, host, connector).await?);
+        }
         Ok(self)
     }
 
@@ -325,7 +344,7 @@ fn refusal(text: &str) -> Failure {
         _ => Cause::Other,
     };
     Failure {
-        text: text.to_lowercase(),
+        text: text.to_ascii_lowercase(),
         cause,
     }
 }

@@ -2,14 +2,19 @@
 
 use core::future::poll_fn;
 use core::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::server::{Event, Wire};
-use crate::settings::NatsSettings;
+use crate::settings::{NatsSettings, TlsSettings};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -141,4 +146,45 @@ async fn one_that_listens_and_does_not_speak_is_said_to() {
     let failure = Wire::connect(&settings, &url).await.unwrap_err();
     assert!(failure.text.contains("says nothing"), "{}", failure.text);
     assert!(failure.text.contains("handshake_first"), "{}", failure.text);
+}
+
+#[tokio::test]
+async fn one_that_expects_tls_first_speaks_once_it_is_encrypted() {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let authority = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(authority.path(), made.cert.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    let settings = NatsSettings {
+        tls: TlsSettings {
+            handshake_first: true,
+            ca_file: Some(authority.path().to_owned()),
+            ..TlsSettings::default()
+        },
+        ..NatsSettings::default()
+    };
+    let server = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(acceptor.accept(stream).await.unwrap());
+        let greeting = b"INFO {\"tls_required\":true}\r\n";
+        stream.get_mut().write_all(greeting).await.unwrap();
+        let mut said = String::new();
+        while !said.ends_with("PING\r\n") {
+            assert!(stream.read_line(&mut said).await.unwrap() > 0);
+        }
+        stream.get_mut().write_all(b"PONG\r\n").await.unwrap();
+        stream.get_mut().flush().await.unwrap();
+        said
+    };
+    let (wire, said) = tokio::join!(Wire::connect(&settings, &url), server);
+    assert!(!wire.unwrap().has_ended());
+    assert!(said.contains("\"tls_required\":true"), "{said}");
 }

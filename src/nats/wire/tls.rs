@@ -9,25 +9,36 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use crate::nats::files;
 use crate::settings::TlsSettings;
+
+/// What most probably is wrong when something else comes.
+const NOT_TLS: &str = "TLS: the server answers with something else; nats.tls.handshake_first = true is \
+                       only for servers that always wait for it";
+
+/// Reads what is needed to encrypt a connection.
+pub(super) async fn connector(settings: &TlsSettings) -> Result<TlsConnector, String> {
+    Ok(TlsConnector::from(Arc::new(config(settings).await?)))
+}
 
 /// Speaks TLS on a connection to this host.
 pub(super) async fn encrypt(
     stream: TcpStream,
     host: &str,
-    settings: &TlsSettings,
+    connector: &TlsConnector,
 ) -> Result<Box<TlsStream<TcpStream>>, String> {
-    let config = config(settings).await?;
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| format!("{host} is no name that a certificate can have"))?;
-    let connector = TlsConnector::from(Arc::new(config));
     let stream = connector.connect(name, stream).await;
-    stream
-        .map(Box::new)
-        .map_err(|error| format!("TLS: {error}"))
+    stream.map(Box::new).map_err(|error| {
+        let reason = error.get_ref().and_then(|inner| inner.downcast_ref());
+        match reason {
+            Some(rustls::Error::InvalidMessage(_)) => NOT_TLS.to_owned(),
+            _ => format!("TLS: {error}"),
+        }
+    })
 }
 
 /// Reads the files anew, so that they can be replaced.

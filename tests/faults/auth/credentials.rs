@@ -187,7 +187,22 @@ fn tls_lets_only_the_right_servers_and_gateways_in() {
     is_kept_out(gateway(&server, "tls", &wrong), "UnknownIssuer", &secret);
     let missing = format!("{password}{}", trusting(&setup.at("none.pem")));
     is_kept_out(gateway(&server, "tls", &missing), "No such file", &secret);
+    let knows_handshake_first = server.minor() >= 10;
     drop(server);
+
+    // The server says nothing before TLS.
+    if knows_handshake_first {
+        let server = setup.start(&(tls(", handshake_first: true") + authorization));
+        let first = format!("{good}\ntls.handshake_first = true");
+        gets_in(gateway(&server, "nats", &first), &secret);
+        let waiting = format!("{good}\nconnect_timeout = \"1s\"");
+        is_kept_out(
+            gateway(&server, "tls", &waiting),
+            "nats.tls.handshake_first = true",
+            &secret,
+        );
+        drop(server);
+    }
 
     // The server wants to know the gateway's certificate.
     let verify = format!(", ca_file: \"{}\", verify: true", ca.display());
@@ -216,6 +231,12 @@ fn tls_lets_only_the_right_servers_and_gateways_in() {
     is_kept_out(
         gateway(&server, "nats", &good),
         "does not speak TLS",
+        &secret,
+    );
+    let first = format!("{good}\ntls.handshake_first = true");
+    is_kept_out(
+        gateway(&server, "nats", &first),
+        "answers with something else",
         &secret,
     );
 }

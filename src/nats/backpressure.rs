@@ -15,6 +15,8 @@ const TENANT: &str = "ipc-gateway";
 
 /// How long the workers may take to find out by probes whether a closure is over.
 const PROBING: Duration = DEFAULT_RETRY_AFTER;
+/// Longest time that one status holds: what asks for more is wrong about its unit, or hostile.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// The last status of each route that it concerns, and when to ask again.
 #[derive(Debug)]
@@ -98,7 +100,8 @@ impl Backpressure {
         let ends = if admission == Admission::Open {
             Nanos::NEVER
         } else {
-            now.after(status.retry_after.unwrap_or(DEFAULT_RETRY_AFTER))
+            let asked = status.retry_after.unwrap_or(DEFAULT_RETRY_AFTER);
+            now.after(asked.min(LONGEST))
         };
         for held in &mut self.routes {
             if status
@@ -193,6 +196,10 @@ mod tests {
         assert_eq!(backpressure.due(), Nanos::NEVER);
         backpressure.status(b"?", Nanos(0), &metrics);
         assert_eq!(metrics.backpressure_unreadable.get(), 1);
+        // A moment in place of a time.
+        let wrong = br#"{"status":"active","retry_after_seconds":1764300000}"#;
+        backpressure.status(wrong, Nanos(0), &metrics);
+        assert_eq!(backpressure.due(), Nanos(0).after(LONGEST));
     }
 
     #[test]

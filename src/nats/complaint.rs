@@ -1,11 +1,15 @@
 //! What a server complains about (`-ERR`), and what follows from it.
 
+use super::failure::scrub;
 use super::outstanding::Serial;
+use super::refused::Routes;
 use super::requester::Requester;
 use crate::clock::Nanos;
 
 /// Least time between two log lines about the server's complaints; all are counted.
 const LOG_NS: u64 = 1_000_000_000;
+/// Most characters of a complaint that are logged and shown.
+const MOST_SHOWN: usize = 512;
 
 /// A complaint, as far as something follows from it. It names no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,48 +55,65 @@ impl<'a> Complaint<'a> {
 }
 
 impl Requester {
-    /// Counts and reports a complaint, and completes what it is about.
-    pub(super) fn complaint(&mut self, serial: Serial, text: String, now: Nanos) {
+    /// Counts a complaint.
+    pub(super) fn count_complaint(&self, text: &str) {
         let metrics = &self.desk.metrics;
-        match Complaint::of(&text) {
-            Complaint::Publish(subject) => {
+        match Complaint::of(text) {
+            Complaint::Publish(_) | Complaint::Subscription(_) | Complaint::Permission => {
                 metrics.errors_permission.increment();
+            }
+            Complaint::Authorization => metrics.errors_authorization.increment(),
+            Complaint::Other => metrics.errors_other.increment(),
+        }
+    }
+
+    /// Counts and reports a complaint, and completes what it is about. `passed` are the routes that the
+    /// server had let through on the connection before.
+    pub(super) fn complaint(&mut self, serial: Serial, text: &str, passed: &Routes, now: Nanos) {
+        self.count_complaint(text);
+        // Whoever is between may have put anything into it.
+        let shown: String = text.chars().take(MOST_SHOWN).collect();
+        let shown = scrub(shown, &self.settings.auth);
+        match Complaint::of(text) {
+            Complaint::Publish(subject) => {
                 let connection = self.pool.connection(serial);
                 match connection.filter(|it| it.is_marker(subject)) {
                     Some(connection) => connection.refuse_markers(now),
-                    None => self.desk.forbidden(serial, subject, now),
+                    None => self.refuse(serial, subject, passed, now),
                 }
             }
             Complaint::Subscription(subject) => {
-                metrics.errors_permission.increment();
                 // Without its inbox a connection gets no answers.
                 let deaf = self.pool.connection(serial);
                 if let Some(connection) = deaf.filter(|it| it.listens_on(subject)) {
                     connection.has_ended = true;
-                    connection.complaint = Some(text.clone());
+                    connection.complaint = Some(shown.clone());
                 }
             }
-            Complaint::Permission => metrics.errors_permission.increment(),
-            Complaint::Authorization => {
-                metrics.errors_authorization.increment();
-                // The server closes it now.
+            Complaint::Permission => {}
+            // It is why the server closes the connection now, or may be why it does so next.
+            Complaint::Authorization | Complaint::Other => {
                 if let Some(connection) = self.pool.connection(serial) {
-                    connection.complaint = Some(text.clone());
-                }
-            }
-            Complaint::Other => {
-                metrics.errors_other.increment();
-                // It may be why the server closes it next.
-                if let Some(connection) = self.pool.connection(serial) {
-                    connection.complaint = Some(text.clone());
+                    connection.complaint = Some(shown.clone());
                 }
             }
         }
         if self.log_again <= now {
             self.log_again = Nanos(now.0.saturating_add(LOG_NS));
-            tracing::warn!(error = text, "the NATS server complains");
+            tracing::warn!(error = shown, "the NATS server complains");
         }
-        self.health.set_last_error(text);
+        self.health.set_last_error(shown);
+    }
+
+    /// What was published to `subject` on a connection was not let through, or not all of it.
+    fn refuse(&mut self, serial: Serial, subject: &str, passed: &Routes, now: Nanos) {
+        self.desk.forbidden(serial, subject, passed, now);
+        if let Some(connection) = self.pool.connection(serial) {
+            let routes = (0_u16..).zip(self.routes.iter());
+            for (number, _) in routes.filter(|(_, route)| route.subject.as_str() == subject) {
+                connection.refused(number);
+            }
+        }
     }
 }
 

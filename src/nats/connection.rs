@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use super::inbox::{Address, Inbox};
 use super::outstanding::Serial;
-use super::refused::BELIEVED;
+use super::passage::Passage;
+use super::refused::{BELIEVED, Routes};
 use super::slots::Slots;
 use super::wire::{Event, Message, Wire};
 use crate::bridge::Token;
@@ -43,8 +44,8 @@ pub(super) enum Arrival {
 pub(super) enum Word {
     /// It will end soon.
     Lame,
-    /// It complains.
-    Complaint(String),
+    /// It complains; and the routes that it had let through before.
+    Complaint(String, Routes),
     /// It says anew what it takes.
     Limits,
 }
@@ -84,6 +85,10 @@ pub(super) struct Connection {
     /// When to ask again whether the server is there, and how long after that.
     pub(super) ping_due: Nanos,
     ping_interval: Duration,
+    /// What its server lets through.
+    passage: Passage,
+    /// Whether statuses that are pushed are still those that are asked for.
+    pub(super) hears_statuses: bool,
     /// The header block that is being written.
     block: Vec<u8>,
 }
@@ -141,6 +146,8 @@ impl Connection {
             probe_sent: None,
             ping_due: Nanos(0),
             ping_interval,
+            passage: Passage::default(),
+            hears_statuses: true,
             block: Vec::new(),
         }
     }
@@ -216,7 +223,7 @@ impl Connection {
     }
 
     /// Whose answer is to come on a subject that is used again; `None` when it has come before.
-    pub(super) fn asked(&self, slot: u64) -> Option<Token> {
+    pub(super) fn asked_on(&self, slot: u64) -> Option<Token> {
         self.slots.asked(slot)
     }
 
@@ -251,9 +258,10 @@ impl Connection {
     /// was published that needs one, and writes what was handed over. What the socket does not take
     /// waits, and the task is woken when it does.
     pub(super) fn finish(&mut self, cx: &mut Context<'_>, now: Nanos) {
-        if self.ping_due <= now {
+        if self.ping_due <= now || self.passage.wants_ping() {
             self.ping_due = now.after(self.ping_interval);
             self.wire.ping();
+            self.passage.pinged();
         }
         if self.needs_marker {
             self.send_marker(self.markers + 1);
@@ -262,6 +270,16 @@ impl Connection {
         }
         self.wire.flush(cx);
         self.has_ended |= self.wire.has_ended();
+    }
+
+    /// Notes that a request to this route was handed over.
+    pub(super) fn asked(&mut self, route: u16) {
+        self.passage.asked(route);
+    }
+
+    /// Notes that the server does not let this route through.
+    pub(super) fn refused(&mut self, route: u16) {
+        self.passage.refused(route);
     }
 
     /// When there is something to do on it by itself.
@@ -382,18 +400,23 @@ impl Connection {
                 Some(match sid {
                     _ if sid == INBOX.1 => Arrival::Inbox(address, message),
                     // With a reply subject it is somebody's poll, perhaps our own, not a status.
-                    _ if sid == STATUSES.1 && !has_reply => Arrival::Pushed(message),
+                    _ if sid == STATUSES.1 && !has_reply && self.hears_statuses => {
+                        Arrival::Pushed(message)
+                    }
                     _ => Arrival::Nothing,
                 })
             }
             Event::Lame => Some(Arrival::Word(Word::Lame)),
-            Event::Complaint(text) => Some(Arrival::Word(Word::Complaint(text))),
+            Event::Complaint(text) => {
+                Some(Arrival::Word(Word::Complaint(text, self.passage.passed())))
+            }
             Event::Info => Some(Arrival::Word(Word::Limits)),
             Event::Pong => {
                 // It has lived on, whatever its server complained of.
                 if !self.has_ended {
                     self.complaint = None;
                 }
+                self.passage.ponged();
                 Some(Arrival::Nothing)
             }
             Event::Nothing => Some(Arrival::Nothing),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::classify;
 use super::held::Held;
 use super::outstanding::{Entered, Outstanding, Serial, Unmatched};
-use super::refused::{Refused, Worked};
+use super::refused::{Refused, Routes, Worked};
 use super::resend::{Plan, Resend};
 use super::wire::Message;
 use crate::bridge::{Code, Reply, Times, Token, UpstreamEnd};
@@ -241,22 +241,24 @@ impl Desk {
     }
 
     /// Completes what the server has refused to let through: everything on a connection that was
-    /// published to `subject`. Where that has worked before, the permission was withdrawn while
-    /// requests were on their way, and some of them may have run.
-    pub(super) fn forbidden(&mut self, serial: Serial, subject: &str, now: Nanos) {
+    /// published to `subject`. Where that has worked before, or `passed`, the permission was withdrawn
+    /// while requests were on their way, and some of them may have run.
+    pub(super) fn forbidden(&mut self, serial: Serial, subject: &str, passed: &Routes, now: Nanos) {
         let routes = Arc::clone(&self.routes);
         let numbered = (0_u16..).zip(routes.iter());
         for (number, _) in numbered.filter(|(_, route)| route.subject.as_str() == subject) {
             if let Some(probe) = self.refused.refuse(number, serial, now) {
-                self.complete(probe, Code::Forbidden);
+                let code = self.resend.fate(probe, Code::Forbidden);
+                self.complete(probe, code);
                 continue;
             }
-            let code = if self.worked.has(serial, number) {
+            let code = if self.worked.has(serial, number) || passed.has(number) {
                 Code::UpstreamLost
             } else {
                 Code::Forbidden
             };
             for token in self.outstanding.on(serial, |route| route == number) {
+                let code = self.resend.fate(token, code);
                 self.complete(token, code);
             }
         }

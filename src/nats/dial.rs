@@ -14,6 +14,9 @@ use super::wire::Wire;
 use crate::clock::{Clock as _, System};
 use crate::settings::NatsSettings;
 
+/// Most that a server may say, besides what was asked, before a connection is settled.
+const EARLY: usize = 1000;
+
 /// How an attempt to connect has ended.
 #[derive(Debug)]
 pub(super) struct Dialed {
@@ -90,7 +93,7 @@ async fn settle(connection: &mut Connection) -> Result<(), Failure> {
                 None => "connection lost at once".to_owned(),
             }));
         };
-        if let Arrival::Word(Word::Complaint(text)) = &arrival {
+        if let Arrival::Word(Word::Complaint(text, _)) = &arrival {
             match Complaint::of(text) {
                 Complaint::Subscription(subject) if connection.listens_on(subject) => {
                     return Err(Failure {
@@ -109,7 +112,12 @@ async fn settle(connection: &mut Connection) -> Result<(), Failure> {
         match arrival {
             Arrival::Inbox(Some(Address::Marker(0)), _) => break,
             Arrival::Nothing | Arrival::Word(Word::Limits) => {}
-            arrival => early.push_back(arrival),
+            arrival if early.len() < EARLY => early.push_back(arrival),
+            _ => {
+                return Err(Failure::from(
+                    "the server says too much and does not answer",
+                ));
+            }
         }
     }
     connection.complaint = None;

@@ -36,7 +36,7 @@ pub(super) fn without_userinfo(url: &str) -> &str {
     url.rsplit_once('@').map_or(url, |(_, place)| place)
 }
 
-/// Removes the configured secret from text, whoever put it there.
+/// Removes the configured secret from text, whoever put it there, in capitals or not.
 pub(super) fn scrub(text: String, auth: &NatsAuth) -> String {
     match auth {
         NatsAuth::Password {
@@ -45,10 +45,23 @@ pub(super) fn scrub(text: String, auth: &NatsAuth) -> String {
         | NatsAuth::Token(secret)
             if !secret.reveal().is_empty() =>
         {
-            text.replace(secret.reveal(), "***")
+            without(&text, secret.reveal())
         }
         _ => text,
     }
+}
+
+fn without(text: &str, secret: &str) -> String {
+    let (lower, secret) = (text.to_ascii_lowercase(), secret.to_ascii_lowercase());
+    let mut left = String::with_capacity(text.len());
+    let mut end = 0;
+    for (start, found) in lower.match_indices(&secret) {
+        left.push_str(text.get(end..start).unwrap_or_default());
+        left.push_str("***");
+        end = start + found.len();
+    }
+    left.push_str(text.get(end..).unwrap_or_default());
+    left
 }
 
 #[cfg(test)]
@@ -60,6 +73,8 @@ mod tests {
     fn secrets_do_not_stay_in_text() {
         let auth = NatsAuth::Token(Secret::new("s3cret".to_owned()));
         assert_eq!(scrub("bad s3cret here".to_owned(), &auth), "bad *** here");
+        let twice = "S3CRETs3cret-\u{e9}-S3cret";
+        assert_eq!(scrub(twice.to_owned(), &auth), "******-\u{e9}-***");
         assert_eq!(without_userinfo("nats://me:pw@host:1"), "host:1");
         assert_eq!(without_userinfo("nats://host:1"), "nats://host:1");
     }

@@ -3,6 +3,8 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use crate::bridge::{Code, Request};
 use crate::clock::Nanos;
 
@@ -10,6 +12,10 @@ use crate::clock::Nanos;
 /// answered any more; and from the deadline on its worker says that it may have run. This side's timer
 /// can be a millisecond late, and the rest is for the word to reach the worker.
 const LEAD: Duration = Duration::from_millis(3);
+
+/// Bytes below which a body that is kept does not share its memory with others: a worker's batches are
+/// 64 KiB.
+const SMALL: usize = 4096;
 
 /// A request and what has happened to it so far.
 #[derive(Debug)]
@@ -34,6 +40,14 @@ impl Held {
             arrived: now,
             before: None,
             resends: 0,
+        }
+    }
+
+    /// Gives a small body memory of its own: the whole batch that it shares would be kept with it.
+    pub(super) fn own(&mut self) {
+        let body = &mut self.request.body;
+        if body.len() < SMALL {
+            *body = Bytes::copy_from_slice(body);
         }
     }
 

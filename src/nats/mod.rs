@@ -10,7 +10,7 @@
 //!    lines to NATS.
 //! 5. `wire`: the protocol on one connection.
 //! 6. `held`, `resend`, `publish`: requests on their way out.
-//! 7. `complaint`, `refused`: what the server does not let us do.
+//! 7. `complaint`, `refused`, `passage`: what the server does not let us do.
 //! 8. `probe`: what `ipc-gateway doctor` sees of a server.
 //! 9. `backpressure`: what the Router says of its load, as `router_contract` reads it.
 //!
@@ -37,6 +37,7 @@ mod gather;
 mod held;
 mod inbox;
 mod outstanding;
+mod passage;
 mod pool;
 mod probe;
 mod publish;

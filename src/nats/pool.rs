@@ -214,6 +214,7 @@ impl Pool {
                     line.attempt = line.attempt.saturating_add(1);
                 }
                 connection.is_lame |= is_outdated;
+                connection.hears_statuses = !is_outdated;
                 self.retiring.extend(line.connection.replace(*connection));
                 self.metrics.connects.increment();
                 tracing::info!(line = index, "connected to NATS");
@@ -258,13 +259,21 @@ impl Pool {
         self.publish_state();
     }
 
-    /// Notes that a connection's server will end: another connection is made at once.
-    pub(super) fn lame(&mut self, serial: Serial) {
+    /// Notes that a connection's server will end: another connection is made at once, or later if this
+    /// one is young, so that one whose servers all say so is not made without end.
+    pub(super) fn lame(&mut self, serial: Serial, now: Nanos) {
         for line in &mut self.lines {
-            if let Some(connection) = line.connection.as_mut().filter(|c| c.serial() == serial) {
-                connection.is_lame = true;
-                line.url = line.url.wrapping_add(1);
-                line.retry_at = Nanos(0);
+            let its = |it: &&mut Connection| it.serial() == serial && !it.is_lame;
+            let Some(connection) = line.connection.as_mut().filter(its) else {
+                continue;
+            };
+            connection.is_lame = true;
+            line.url = line.url.wrapping_add(1);
+            if now.since(connection.since) >= PROVEN_NS {
+                (line.attempt, line.retry_at) = (0, Nanos(0));
+            } else {
+                line.retry_at = now.after(self.backoff.wait(line.attempt));
+                line.attempt = line.attempt.saturating_add(1);
             }
         }
     }
@@ -277,6 +286,10 @@ impl Pool {
     /// Makes a new connection for each that there is or is being made. Each is used until its
     /// successor is there.
     pub(super) fn replace_connections(&mut self) {
+        // What they hear is of a subject that is not asked for any more.
+        for connection in self.connections() {
+            connection.hears_statuses = false;
+        }
         for line in &mut self.lines {
             line.is_outdated = line.is_dialing;
             if let Some(connection) = &mut line.connection {

@@ -105,11 +105,50 @@ const WORD: u16 = 64;
 /// Words for the most routes that there can be.
 const WORDS: usize = crate::route::MAX_ROUTE_NUMBERS / WORD as usize;
 
+/// A set of routes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Routes([u64; WORDS]);
+
+impl Routes {
+    /// Puts a route in.
+    pub(super) fn insert(&mut self, route: u16) {
+        if let Some(word) = self.0.get_mut(usize::from(route / WORD)) {
+            *word |= 1 << (route % WORD);
+        }
+    }
+
+    /// Takes one out.
+    pub(super) fn remove(&mut self, route: u16) {
+        if let Some(word) = self.0.get_mut(usize::from(route / WORD)) {
+            *word &= !(1 << (route % WORD));
+        }
+    }
+
+    /// Whether it is in.
+    pub(super) fn has(&self, route: u16) -> bool {
+        let word = self.0.get(usize::from(route / WORD));
+        word.is_some_and(|word| word & (1 << (route % WORD)) != 0)
+    }
+
+    /// Puts in all of another set.
+    pub(super) fn extend(&mut self, other: &Self) {
+        for (word, more) in self.0.iter_mut().zip(other.0) {
+            *word |= more;
+        }
+    }
+
+    /// Whether all of it is in another.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        let mut words = self.0.iter().zip(other.0);
+        words.all(|(word, other)| word & !other == 0)
+    }
+}
+
 /// On which connections which routes have worked. What was sent before a permission was withdrawn
 /// may have run.
 #[derive(Debug, Default)]
 pub(super) struct Worked {
-    connections: Vec<(Serial, [u64; WORDS])>,
+    connections: Vec<(Serial, Routes)>,
 }
 
 impl Worked {
@@ -117,11 +156,11 @@ impl Worked {
     pub(super) fn note(&mut self, serial: Serial, route: u16) {
         let known = self.connections.iter_mut().find(|(it, _)| *it == serial);
         match known {
-            Some((_, words)) => set(words, route),
+            Some((_, routes)) => routes.insert(route),
             None => {
-                let mut words = [0; WORDS];
-                set(&mut words, route);
-                self.connections.push((serial, words));
+                let mut routes = Routes::default();
+                routes.insert(route);
+                self.connections.push((serial, routes));
             }
         }
     }
@@ -129,28 +168,19 @@ impl Worked {
     /// Whether there was one.
     pub(super) fn has(&self, serial: Serial, route: u16) -> bool {
         let known = self.connections.iter().find(|(it, _)| *it == serial);
-        let word = known.and_then(|(_, words)| words.get(usize::from(route / WORD)));
-        word.is_some_and(|word| word & (1 << (route % WORD)) != 0)
+        known.is_some_and(|(_, routes)| routes.has(route))
     }
 
     /// The route goes to another subject now.
     pub(super) fn forget_route(&mut self, route: u16) {
-        for (_, words) in &mut self.connections {
-            if let Some(word) = words.get_mut(usize::from(route / WORD)) {
-                *word &= !(1 << (route % WORD));
-            }
+        for (_, routes) in &mut self.connections {
+            routes.remove(route);
         }
     }
 
     /// The connection is gone.
     pub(super) fn forget(&mut self, serial: Serial) {
         self.connections.retain(|(it, _)| *it != serial);
-    }
-}
-
-fn set(words: &mut [u64; WORDS], route: u16) {
-    if let Some(word) = words.get_mut(usize::from(route / WORD)) {
-        *word |= 1 << (route % WORD);
     }
 }
 

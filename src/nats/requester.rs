@@ -73,7 +73,7 @@ impl Requester {
     /// The second half of a turn: sends what the workers ask for, and does what is due. Returns
     /// how much was done.
     pub(super) fn send(&mut self, cx: &mut Context<'_>, now: Nanos) -> usize {
-        if self.news.is_newer(self.heard) {
+        if self.has_news() {
             self.take_news();
         }
         if self.is_looked_at() {
@@ -99,6 +99,11 @@ impl Requester {
     /// Whether requests in the links would be taken now.
     pub(super) fn has_work(&self) -> bool {
         self.pool.held() < MAX_HELD && self.desk.links().iter().any(|link| link.has_requests())
+    }
+
+    /// Whether something was told that was not taken.
+    pub(super) fn has_news(&self) -> bool {
+        self.news.is_newer(self.heard)
     }
 
     /// Whether somebody has looked since the lines were shown.
@@ -186,13 +191,23 @@ impl Requester {
         if self.words.is_empty() {
             return;
         }
+        // A server complains of each message: what follows from it is done once for all of a turn.
+        let mut heeded = Vec::new();
         for (serial, word) in core::mem::take(&mut self.words) {
             match word {
                 Word::Lame => {
                     self.desk.metrics.lame_ducks.increment();
-                    self.pool.lame(serial);
+                    self.pool.lame(serial, now);
                 }
-                Word::Complaint(text) => self.complaint(serial, text, now),
+                Word::Complaint(text, passed) => {
+                    let is_new = |(at, of): &(Serial, String)| (*at, of) != (serial, &text);
+                    if heeded.iter().all(is_new) {
+                        heeded.push((serial, text.clone()));
+                        self.complaint(serial, &text, &passed, now);
+                    } else {
+                        self.count_complaint(&text);
+                    }
+                }
                 Word::Limits => self.publish_limits(),
             }
         }
@@ -251,7 +266,7 @@ impl Requester {
             };
             done += 1;
             // One that was accepted under newer routes is not sent by older ones.
-            if self.news.is_newer(self.heard) {
+            if self.has_news() {
                 self.take_news();
             }
             self.send_or_hold(Held::new(request, now), cx, now);
@@ -275,6 +290,7 @@ impl Requester {
         let (expires, patience) = held.ends(Some(self.settings.fail_fast));
         self.held_due = self.held_due.min(expires).min(patience);
         if let Some(line) = self.pool.lines.get_mut(line) {
+            held.own();
             line.queue.push(held);
         }
     }
@@ -315,6 +331,7 @@ impl Requester {
             }
             Handover::Done => {
                 let serial = connection.serial();
+                connection.asked(held.request.route);
                 self.desk.sent(held, serial, now);
                 Ok(())
             }
@@ -420,7 +437,7 @@ fn drain(
             Some(Address::Reply(token)) => {
                 desk.message(token, message, now);
             }
-            Some(Address::Slot(slot)) => match connection.asked(slot) {
+            Some(Address::Slot(slot)) => match connection.asked_on(slot) {
                 Some(token) if desk.message(token, message, now) => connection.answered(slot),
                 // The subject goes on waiting for the answer.
                 Some(_) => {}

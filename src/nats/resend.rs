@@ -51,11 +51,13 @@ impl Resend {
     }
 
     /// Notes that a request was sent, and keeps it if it may be sent again.
-    pub(super) fn sent(&mut self, held: Held, may_be_sent_again: impl FnOnce() -> bool) {
+    pub(super) fn sent(&mut self, mut held: Held, may_be_sent_again: impl FnOnce() -> bool) {
         if held.resends == 0 {
             self.budget = self.budget.saturating_add(1).min(SAVINGS);
         }
-        if held.request.idempotent && may_be_sent_again() {
+        // What may have run is remembered of one that was sent before, whatever is allowed since.
+        if held.request.idempotent && (held.before.is_some() || may_be_sent_again()) {
+            held.own();
             self.kept.insert(held.request.token, held);
         }
     }
@@ -67,6 +69,15 @@ impl Resend {
         }
     }
 
+    /// What a request completes with that ends with `code` and is not sent again: once it may have run,
+    /// nothing that comes later makes that untrue.
+    pub(super) fn fate(&self, token: Token, code: Code) -> Code {
+        match self.kept.get(&token).and_then(|held| held.before) {
+            Some(Code::UpstreamLost) => Code::UpstreamLost,
+            _ => code,
+        }
+    }
+
     /// Decides about a request that failed with `code`.
     pub(super) fn failed(
         &mut self,
@@ -75,13 +86,9 @@ impl Resend {
         now: Nanos,
         metrics: &NatsMetrics,
     ) -> Plan {
+        let code = self.fate(token, code);
         let Some(mut held) = self.kept.remove(&token) else {
             return Plan::End(code);
-        };
-        // Once it may have run, nothing that comes later makes that untrue.
-        let code = match held.before {
-            Some(Code::UpstreamLost) => Code::UpstreamLost,
-            _ => code,
         };
         let due = now.after(self.waits.wait(held.resends.into()));
         if held.resends >= MAX_RESENDS || due >= held.request.deadline {
@@ -146,7 +153,9 @@ mod tests {
             assert_eq!(plan, Plan::Again);
             let held = resend.take_due(Nanos::NEVER).unwrap();
             assert_eq!(held.before, Some(Code::UpstreamLost));
-            resend.sent(held, || true);
+            // The route may have been told otherwise meanwhile.
+            resend.sent(held, || false);
+            assert_eq!(resend.fate(TOKEN, Code::Forbidden), Code::UpstreamLost);
         }
         let plan = resend.failed(TOKEN, Code::NoResponders, Nanos(0), &metrics);
         assert_eq!(plan, Plan::End(Code::UpstreamLost));

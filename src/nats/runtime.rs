@@ -259,6 +259,7 @@ impl Room {
         self.requester.news.register(cx.waker());
         if self.requester.has_work()
             || self.requester.is_looked_at()
+            || self.requester.has_news()
             || self.stop.is_set() != self.is_stopping
         {
             return Poll::Ready(());

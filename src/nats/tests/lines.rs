@@ -61,10 +61,10 @@ fn round_trips_are_measured_when_somebody_looks() {
     let paused = std::time::Instant::now();
     gateway::eventually(|| paused.elapsed().as_millis() >= 50);
     server.signal("-CONT");
-    gateway::eventually(|| {
-        gateway.look();
-        round_trip(&gateway) >= 40_000_000
-    });
+    // Shown at a look, and until the next: no other measurement begins without one.
+    gateway::eventually(|| paused.elapsed().as_millis() >= 500);
+    gateway.look();
+    gateway::eventually(|| round_trip(&gateway) >= 40_000_000);
     assert_eq!(gateway.metrics.unmatched_forged.get(), 0);
 }
 

@@ -198,14 +198,10 @@ fn a_subject_that_is_refused() {
 fn a_permission_that_is_withdrawn() {
     let setup = Setup::new();
     let server = setup.start(&permitting("\"test.>\""));
-    let url = url_of_router(&server);
-    let flags = ["--echo", "--subject", "test.refused"];
-    let router = Router::start_at(&url, &flags);
-    let (_gateway, mut client) = started(&server);
-    assert_eq!(code(&mut client, "refused"), Code::Ok);
-    drop(router);
+    // Nobody has ever had an answer: what was let through is known without one.
     let silent = ["--silent-rate", "1", "--subject", "test.refused"];
-    let router = Router::start_at(&url, &silent);
+    let router = Router::start_at(&url_of_router(&server), &silent);
+    let (_gateway, mut client) = started(&server);
     let submit = |client: &mut Client| {
         let request = Request::to("refused").payload(b"x");
         client

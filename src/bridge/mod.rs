@@ -16,8 +16,8 @@
 //! | `duty` | a worker, seen from the runtime that steps it |
 //! | `news` | what the side that answers is told while it runs |
 //!
-//! The worker reserves room in both queues before it accepts a request, so neither push can fail
-//! and nothing here waits. Each side says before it sleeps that it will (`Sleeper`), and is woken
+//! The worker makes sure of room in the queue out before it accepts a request, and the queue back holds
+//! every answer that can come, so neither push can fail and nothing here waits. Each side says before it sleeps that it will (`Sleeper`), and is woken
 //! only then. Nothing here knows NATS, shared memory or a thread.
 
 mod admission;

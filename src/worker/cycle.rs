@@ -3,8 +3,8 @@
 //!
 //! `accept` is what it takes in, `complete` what it gives back, `show` what it lets others see.
 //!
-//! One cycle: mail, answers, submissions of every session in turn, deadlines, then everything that
-//! was completed is shown and its clients are rung for. Room is reserved before a submission is
+//! One cycle: mail, answers, submissions of every session in turn, answers that have come meanwhile,
+//! deadlines, then everything that was completed is shown and its clients are rung for. Room is reserved before a submission is
 //! taken: without room in the upstream's queue or the slab nothing is popped, the ring fills, and
 //! the client sees `Full`. So an accepted request always has a place until its one completion.
 
@@ -483,7 +483,8 @@ impl<U: Upstream + Send, C: Clock + Send> Duty for Worker<U, C> {
     }
 
     fn next_due(&self) -> Nanos {
-        let shown = if self.metrics.overload_active.get() == 0 {
+        // While it is paused nothing is taken, and nothing is looked at.
+        let shown = if self.is_paused() || self.metrics.overload_active.get() == 0 {
             Nanos::NEVER
         } else {
             self.overloaded_until

@@ -53,6 +53,8 @@ pub struct Session {
     behind_since: Option<Nanos>,
     /// Until when those that wait too long are rejected.
     sheds_until: Nanos,
+    /// Most submissions that were seen to wait in the ring since there was room last.
+    seen: u32,
     /// Since when the completion ring has been full, and how far the client had come then.
     pub full: Option<(Nanos, u32)>,
     /// What its client rings.
@@ -84,6 +86,7 @@ impl From<NewSession> for Session {
             head: new.carried,
             behind_since: None,
             sheds_until: Nanos(0),
+            seen: 0,
             full: None,
             eventfd: new.eventfd,
             rings: Rings::default(),
@@ -148,6 +151,25 @@ impl Session {
         Duration::from_nanos(waited_ns) >= may_wait
     }
 
+    /// Notes that there was room for all that the worker would take.
+    #[inline]
+    pub const fn has_room(&mut self) -> usize {
+        self.seen = 0;
+        0
+    }
+
+    /// Of the submissions that wait in the ring for room, how many were not seen there before.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved`] as [`Port::waiting`].
+    #[cold]
+    pub fn newly_waiting(&mut self) -> Result<usize, PeerMisbehaved> {
+        let waiting = self.port.waiting()?;
+        let more = waiting.saturating_sub(self.seen);
+        self.seen = self.seen.max(waiting);
+        Ok(more as usize)
+    }
+
     /// Whether its submissions wait for room for more than a moment.
     #[must_use]
     pub fn is_overloaded(&self, now: Nanos) -> bool {
@@ -175,6 +197,8 @@ impl Session {
     pub fn completed(&mut self) -> Dirtied {
         if self.port.publish_due() {
             let is_batch = self.port.staged() >= WORTH_WAKING;
+            // Who sees a completion may submit at once in its place.
+            self.charges.settle();
             self.port.publish();
             if is_batch && self.port.ring() == Rung::Woken {
                 self.woken += 1;

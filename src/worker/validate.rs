@@ -1,5 +1,5 @@
 //! Whether a parsed submission may go on: route, rights, size and headers, in that order.
-//! The copy that is checked here is the copy that is sent.
+//! What is copied is copied once: the headers that are checked here are those that are sent.
 
 use std::time::Duration;
 
@@ -45,15 +45,14 @@ impl From<Code> for Verdict {
     }
 }
 
-/// Checks a submission whose body (headers, then payload) is in `body`. Returns the time it is
-/// given. `max_payload` is the broker's largest body.
+/// Checks a submission before its body is copied. Returns the time it is given. `max_payload` is the
+/// broker's largest body.
 ///
 /// # Errors
 /// [`Verdict`] with the first rule that is broken.
 #[inline]
 pub fn validate(
     sqe: &Sqe,
-    body: &[u8],
     session: &Session,
     routes: &[Route],
     max_payload: u32,
@@ -70,17 +69,26 @@ pub fn validate(
     {
         return Err(Code::Forbidden.into());
     }
-    let headers = body.get(..sqe.header_len as usize).unwrap_or_default();
     // Every encoded header has 4 bytes of lengths, which stand for the 4 that NATS adds.
     let wire = u64::from(sqe.header_len) + u64::from(WIRE_BYTES) * u64::from(sqe.header_len != 0);
     if wire + u64::from(sqe.payload_len) > u64::from(max_payload) {
         return Err(Code::TooLarge.into());
     }
+    Ok(allowed(sqe, route))
+}
+
+/// Checks the headers of a submission whose body (headers, then payload) is in `body`.
+///
+/// # Errors
+/// [`Verdict`] with the first rule that is broken.
+#[inline]
+pub fn validate_headers(sqe: &Sqe, body: &[u8], session: &Session) -> Result<(), Verdict> {
+    let headers = body.get(..sqe.header_len as usize).unwrap_or_default();
     if !headers.is_empty() {
         router_contract::check_client_headers(headers, session.tenant.as_deref())
             .map_err(|fault| fault.code())?;
     }
-    Ok(allowed(sqe, route))
+    Ok(())
 }
 
 /// The time that a request is given.

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use bytes::BytesMut;
 use ipc_ringbuf::code::Code;
 use ipc_ringbuf::entry::{Cqe, Sqe};
 use ipc_ringbuf::error::PeerMisbehaved;
@@ -11,7 +12,7 @@ use super::super::charges::OverLimit;
 use super::super::in_flight::Entry;
 use super::super::rings::Look;
 use super::super::session::{Dirtied, Session};
-use super::super::validate::{Verdict, allowed, validate};
+use super::super::validate::{Verdict, allowed, validate, validate_headers};
 use super::{Phase, Worker};
 use crate::bridge::{Request, Upstream};
 use crate::clock::{Clock, Nanos};
@@ -21,6 +22,8 @@ use crate::metrics::worker::WorkerMetrics;
 const OVERLOAD_SHOWN: Duration = Duration::from_secs(1);
 /// Bytes of the buffer that the bodies of a batch share.
 const BATCH_BYTES: usize = 64 * 1024;
+/// Bytes of bodies after which a session's turn is over: others have theirs.
+const TURN_BYTES: usize = 1024 * 1024;
 
 impl<U: Upstream, C: Clock> Worker<U, C> {
     pub(super) fn poll_sessions(&mut self, now: Nanos) -> usize {
@@ -52,7 +55,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                     Err(fault) => Err(fault),
                 };
                 match polled {
-                    Ok(()) => self.looked(seat, done - before, now),
+                    Ok(more) => self.looked(seat, done - before + more, now),
                     Err(fault) => self.violation(seat, fault),
                 }
             }
@@ -94,22 +97,23 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         left(room, outbound).min(left(places, slab as usize))
     }
 
-    /// Takes what one session has submitted, and adds to `done` for each.
+    /// Takes what one session has submitted, and adds to `done` for each. Returns how many have come since
+    /// the last look of those that there is no room for: what rang for them has not rung in vain.
     pub(super) fn poll_session(
         &mut self,
         seat: u32,
         now: Nanos,
         done: &mut usize,
-    ) -> Result<(), PeerMisbehaved> {
+    ) -> Result<usize, PeerMisbehaved> {
         let Some(held) = self.sessions.at(seat).map(|session| session.port.held()) else {
-            return Ok(());
+            return Ok(0);
         };
         let burst = self.room(held).min(self.burst as usize);
         let Some(session) = self.sessions.at(seat) else {
-            return Ok(());
+            return Ok(0);
         };
-        let mut taken = 0;
-        while taken < burst {
+        let (mut taken, mut copied) = (0, 0);
+        while taken < burst && copied < TURN_BYTES {
             let Some(submission) = session.take()? else {
                 break;
             };
@@ -128,11 +132,14 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                         if self.gates.is_measuring(sqe.route, now) {
                             session.waits_for_measuring(now);
                         }
-                        if !session.waits_too_long(waited, time, now) {
+                        if Duration::from_nanos(waited) >= time {
+                            Err(Code::ExpiredUnsent.into())
+                        } else if session.waits_too_long(waited, time, now) {
+                            Err(self.gates.shed(sqe.route))
+                        } else {
                             session.put_back(submission);
                             break;
                         }
-                        Err(self.gates.shed(sqe.route))
                     }
                 }
             };
@@ -140,15 +147,18 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             *done += 1;
             self.metrics.accepted.increment();
             let outcome = accepted.and_then(|sqe| {
+                let max_payload = self.upstream.max_payload();
+                let time = validate(&sqe, session, &self.routes, max_payload)?;
+                let bytes = (sqe.header_len + sqe.payload_len) as usize;
                 let start = self.batch.len();
-                if self.batch.capacity() - start < (sqe.header_len + sqe.payload_len) as usize {
+                if self.batch.capacity() - start < bytes {
                     self.batch.reserve(BATCH_BYTES);
                 }
+                copied += bytes;
                 session
                     .port
                     .copy_body(submission.block, &sqe, &mut self.batch);
-                let max_payload = self.upstream.max_payload();
-                let time = validate(&sqe, &self.batch, session, &self.routes, max_payload)?;
+                validate_headers(&sqe, &self.batch, session)?;
                 // The time allowed runs from submission: what a client claims of that can only
                 // shorten it.
                 let waited = ring_wait(&sqe, now);
@@ -208,6 +218,10 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                     debug_assert!(sent.is_ok(), "room was reserved");
                 }
                 Err(verdict) => {
+                    if self.batch.capacity() > BATCH_BYTES {
+                        // A small body would keep all of it.
+                        self.batch = BytesMut::new();
+                    }
                     self.batch.clear();
                     let waited = submission.sqe.map_or(0, |sqe| ring_wait(&sqe, now));
                     reject(session, &submission, verdict, waited, &self.metrics)?;
@@ -223,7 +237,10 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
         if session.is_overloaded(now) {
             self.overloaded_until = now.after(OVERLOAD_SHOWN);
         }
-        Ok(())
+        if burst > 0 && !session.waits() {
+            return Ok(session.has_room());
+        }
+        session.newly_waiting()
     }
 
     /// Settles what a session's rings have cost.

@@ -40,6 +40,31 @@ fn a_session_that_rests_is_found_by_what_it_submits_and_when_its_ring_breaks() {
 }
 
 #[test]
+fn rings_for_what_there_is_no_room_for_are_not_in_vain() {
+    let mut stage = Stage::new(64, 64);
+    let mut client = stage.attach();
+    stage.room(0);
+    for round in 0..20 {
+        for mark in 0..u64::from(ENTRIES) {
+            stage.worker.prepare_to_sleep();
+            submit(&mut client, mark, SECOND);
+            stage.worker.awake();
+            assert_eq!(stage.worker.do_work(), 0);
+        }
+        assert_eq!(stage.metrics.rings_in_vain.get(), 0, "{round}");
+        stage.room(ENTRIES as usize);
+        assert_eq!(stage.worker.do_work(), ENTRIES as usize);
+        for request in stage.sent() {
+            stage.answer(request.token, Bytes::new());
+        }
+        stage.worker.do_work();
+        assert_eq!(take(&mut client).len(), ENTRIES as usize);
+        stage.room(0);
+    }
+    assert_eq!(stage.metrics.sessions_deafened.get(), 0);
+}
+
+#[test]
 fn a_session_at_rest_among_many_is_come_to_in_turn_and_before_the_worker_sleeps() {
     let mut stage = Stage::with_mailbox(64, 64, 400);
     let mut clients: Vec<_> = (0..300).map(|_| stage.attach()).collect();

@@ -209,6 +209,24 @@ fn call_keeps_the_completions_of_others_which_come_in_any_order() {
 }
 
 #[test]
+fn a_call_takes_its_own_answer_whatever_marks_others_have() {
+    let (_gateway, mut client) = loopback(|b| b);
+    // The mark that the call is given too.
+    for _ in 0..4 {
+        let other = Request::to("decide").payload("other").user_data(4);
+        client.submit(other).unwrap();
+    }
+    let called = client.call(Request::to("decide").payload("called"));
+    let called = called.unwrap();
+    assert_eq!((called.ticket().0, called.payload()), (4, &b"called"[..]));
+    for _ in 0..4 {
+        let other = client.wait(BOUND).unwrap();
+        assert_eq!((other.ticket().0, other.payload()), (4, &b"other"[..]));
+    }
+    assert!(client.wait(BOUND).is_none());
+}
+
+#[test]
 fn a_killed_gateway_completes_what_is_outstanding_once_and_is_found_again() {
     let (silent, mut gateway) = silent();
     let mut client = attach(&gateway);

@@ -72,7 +72,8 @@ impl ClientBuilder {
     }
 
     /// The gateway's socket. Default: `$IPC_GATEWAY_SOCKET`, else
-    /// `$XDG_RUNTIME_DIR/ipc-gateway/gateway.sock`, else `/run/ipc-gateway/gateway.sock`.
+    /// `$XDG_RUNTIME_DIR/ipc-gateway/gateway.sock`, else, and for root,
+    /// `/run/ipc-gateway/gateway.sock`.
     pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.socket = Some(path.into());
         self

@@ -94,6 +94,8 @@ pub struct Client {
     /// Body of the completion that is lent.
     body: BytesMut,
     next_mark: u64,
+    /// The block of the newest submission.
+    newest: u32,
     /// The clock reading of what is pushed and not yet shown; 0 when it is to be read.
     stamp: u64,
     presence: Presence,
@@ -105,6 +107,8 @@ pub struct Client {
 enum Found {
     Stashed,
     InBody(Cqe),
+    /// Of a session that is gone; without a body.
+    Lost(Cqe),
 }
 
 impl Client {
@@ -117,6 +121,7 @@ impl Client {
             lent: None,
             body: BytesMut::new(),
             next_mark: 0,
+            newest: 0,
             stamp: 0,
             presence: Presence::checked_now(),
             budget: Budget::new(wait),
@@ -233,6 +238,7 @@ impl Client {
     #[inline]
     fn push(&mut self, block: u32, mut sqe: Sqe) -> Ticket {
         sqe.submitted_ns = self.stamp();
+        self.newest = block;
         match self.session.as_mut().map(|s| s.push(block, &sqe)) {
             Some(Ok(Shown::No)) => {}
             // What comes next is another batch, whenever it comes.
@@ -294,7 +300,7 @@ impl Client {
                 };
                 self.lent.as_ref().map_or(bare, OwnedCompletion::get)
             }
-            Found::InBody(cqe) => {
+            Found::InBody(cqe) | Found::Lost(cqe) => {
                 let split = (cqe.header_len as usize).min(self.body.len());
                 let (headers, payload) = self.body.split_at(split);
                 Completion {
@@ -329,7 +335,7 @@ impl Client {
         }
         let (mark, code) = self.lost.pop_front()?;
         self.body.clear();
-        Some(Found::InBody(Cqe::bare(mark, code)))
+        Some(Found::Lost(Cqe::bare(mark, code)))
     }
 
     /// Flushes, then waits until there is a completion, at most `timeout`. Returns `None` at once
@@ -343,8 +349,8 @@ impl Client {
     }
 
     /// Submits a request and waits for its completion. Completions of other requests that come
-    /// meanwhile are kept for [`poll`](Self::poll). The gateway completes every request at its
-    /// deadline, so this ends then at the latest, or when the gateway is gone. With
+    /// meanwhile are kept for [`poll`](Self::poll). The gateway completes every request that it has taken
+    /// at its deadline, so this ends about then, or when the gateway is gone. With
     /// [`Reattach::Wait`] what an ending gateway has not sent is submitted again.
     ///
     /// # Errors
@@ -375,6 +381,7 @@ impl Client {
 
     fn call_once(&mut self, request: Request<'_>) -> Result<OwnedCompletion, CallError> {
         let mut request = request;
+        self.stash_lost();
         let ticket = loop {
             match self.submit(request).map_err(Refused::from) {
                 Ok(ticket) => break ticket,
@@ -386,25 +393,49 @@ impl Client {
             }
         };
         self.flush();
+        // Others may have the same mark. Nobody else has the block, as long as there is the session; and of
+        // what was lost with it, those with the same mark do not differ.
+        let own = self.newest;
         loop {
-            let at = self
-                .stash
-                .iter()
-                .position(|completion| completion.ticket() == ticket);
-            if let Some(owned) = at.and_then(|at| self.stash.remove(at)) {
-                return Ok(owned);
+            match self.wait_for_fresh() {
+                Some((completion, Some(block))) if block == own => return Ok(completion),
+                Some((completion, None)) if completion.ticket() == ticket => return Ok(completion),
+                fresh => self.stash.extend(fresh.map(|(completion, _)| completion)),
             }
-            self.stash_one();
         }
     }
 
     /// Waits for one completion that is not stashed, and stashes it.
     fn stash_one(&mut self) {
+        let fresh = self.wait_for_fresh();
+        self.stash.extend(fresh.map(|(completion, _)| completion));
+    }
+
+    /// Waits for one completion that is not stashed; with it comes its block, unless its session is gone.
+    fn wait_for_fresh(&mut self) -> Option<(OwnedCompletion, Option<u32>)> {
         let stash = core::mem::take(&mut self.stash);
         self.wait_ready(ASK_EVERY);
-        let fresh = self.poll().map(|completion| completion.to_owned());
+        let fresh = self.find().map(|found| {
+            let block = match found {
+                Found::InBody(_) => self.session.as_ref().and_then(Session::freed_last),
+                Found::Stashed | Found::Lost(_) => None,
+            };
+            (self.lend(found).to_owned(), block)
+        });
         self.stash = stash;
-        self.stash.extend(fresh);
+        fresh
+    }
+
+    /// Puts what was lost with sessions before among what is kept, so that it is not taken for newer.
+    fn stash_lost(&mut self) {
+        for (mark, code) in core::mem::take(&mut self.lost) {
+            let bare = Completion {
+                cqe: Cqe::bare(mark, code),
+                headers: &[],
+                payload: &[],
+            };
+            self.stash.push_back(bare.to_owned());
+        }
     }
 
     fn wait_ready(&mut self, timeout: Duration) -> bool {

@@ -199,6 +199,11 @@ impl Session {
         self.free.len()
     }
 
+    /// The block that was freed last: right after [`pop`](Self::pop), that of the completion.
+    pub(super) fn freed_last(&self) -> Option<u32> {
+        self.free.last().copied()
+    }
+
     /// Takes a block from the free list. Give it to [`push`](Self::push) or
     /// [`put_back`](Self::put_back).
     #[inline]

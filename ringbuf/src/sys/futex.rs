@@ -25,8 +25,9 @@ pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) {
     };
 }
 
-/// Wakes everybody who sleeps on `word`. Never blocks.
+/// Wakes one of those who sleep on `word`: there is one, unless a peer wants to make the wake long. Never
+/// blocks.
 pub fn futex_wake(word: &AtomicU32) {
     // SAFETY: the word is live for the call; FUTEX_WAKE only uses its address.
-    let _ = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+    let _ = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
 }

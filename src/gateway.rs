@@ -84,7 +84,7 @@ pub fn run(
     }
     let routes: Arc<[Route]> = config.routes.as_slice().into();
     let news = News::from(Arc::clone(&routes));
-    let mut reloader = Reloader::new(flags, read, news.clone(), level);
+    let reloader = Reloader::new(flags, read, news.clone(), level);
     // There may be more routes later.
     let admissions = Arc::new(Admissions::new(MAX_ROUTE_NUMBERS));
     let bell = Bell::new()?;
@@ -191,7 +191,7 @@ pub fn run(
         workers,
         bell,
         report: Arc::new(Report::new(sources, health)),
-        reader: Reader::new(move || reloader.read()),
+        reader: Reader::new(reloader),
         nats: stop.clone(),
         heir,
     };
@@ -200,7 +200,11 @@ pub fn run(
     if matches!(ended, Ended::AtOnce) {
         return Ok(ended);
     }
-    end(threads, &stop, nats.map(|nats| nats.thread))?;
+    match (end(threads, &stop, nats.map(|nats| nats.thread)), &ended) {
+        // The sessions go on whatever ended this gateway's threads.
+        (Err(error), Ended::Succeeded(..)) => tracing::error!(%error, "a thread did not end well"),
+        (finished, _) => finished?,
+    }
     #[cfg(feature = "otel")]
     if let Some(exporter) = exporter {
         exporter.finish();
@@ -262,7 +266,8 @@ impl Nats {
         let its_health = Arc::clone(&health);
         let its_metrics = Arc::clone(&metrics);
         let run = move || {
-            nats::run(
+            let seen = Arc::clone(&its_health);
+            let ended = nats::run(
                 settings,
                 news,
                 links,
@@ -271,7 +276,13 @@ impl Nats {
                 its_metrics,
                 its_health,
                 stop,
-            )
+            );
+            // Whoever waits for the thread hears of it at the gateway's end only.
+            ended.inspect_err(|error| {
+                let why = causes(error);
+                tracing::error!(why, "the thread for NATS has ended: nothing is sent");
+                seen.set_last_error(why);
+            })
         };
         let thread = std::thread::Builder::new()
             .name("ipcgw-nats".to_owned())
@@ -282,6 +293,13 @@ impl Nats {
             health,
         })
     }
+}
+
+/// An error and what it comes from.
+fn causes(error: &dyn core::error::Error) -> String {
+    let first = error.to_string();
+    let sources = core::iter::successors(error.source(), |error| error.source());
+    sources.fold(first, |text, source| format!("{text}: {source}"))
 }
 
 fn spawn<U: Upstream + Send + 'static>(

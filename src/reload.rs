@@ -9,12 +9,13 @@
 //! as [`Standing::Removed`], so that what is on its way to it is completed. It has its number again
 //! if it comes back.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bridge::{News, Told};
 use crate::config::{Config, DEFAULT_FILE, Difference, Host, Overrides};
-use crate::control::{Change, Fresh, NotReloaded};
+use crate::control::{Change, Configured, Fresh, NotReloaded};
 use crate::log_level::LogLevel;
 use crate::route::{MAX_ROUTE_NUMBERS, Route, Standing};
 
@@ -22,6 +23,8 @@ use crate::route::{MAX_ROUTE_NUMBERS, Route, Standing};
 #[derive(Debug)]
 pub struct Reloader {
     flags: Overrides,
+    /// Whether the file that `flags` name is the default one, which nobody has named.
+    is_default: bool,
     host: Host,
     running: Config,
     /// The routes, by number.
@@ -33,31 +36,37 @@ pub struct Reloader {
 impl Reloader {
     /// `running` holds; `flags` are those that it was read with. `news` has its routes.
     #[must_use]
-    pub fn new(mut flags: Overrides, running: Config, news: News, level: LogLevel) -> Self {
-        // A file that was read must be there the next time too: in its absence everything would
-        // silently become the default.
-        let is_named = flags.config.is_some() || std::env::var_os("IPC_GATEWAY_CONFIG").is_some();
-        if !is_named && Path::new(DEFAULT_FILE).exists() {
-            flags.config = Some(DEFAULT_FILE.to_owned());
-        }
-        Self {
+    pub fn new(flags: Overrides, running: Config, news: News, level: LogLevel) -> Self {
+        let mut this = Self {
             flags,
+            is_default: false,
             // The number of cores counts at the start only.
             host: Host::read(),
             routes: news.told().routes,
             running,
             news,
             level,
-        }
+        };
+        this.has_read();
+        this
     }
 
-    /// Reads it. If it can be taken, the log and the NATS room go by it when this returns.
-    ///
-    /// # Errors
-    /// [`NotReloaded`]; nothing has changed then.
-    pub fn read(&mut self) -> Result<Fresh, NotReloaded> {
+    /// A file that was read must be there the next time too: in its absence everything would
+    /// silently become the default.
+    fn has_read(&mut self) {
+        if self.flags.file(environment).is_none() && Path::new(DEFAULT_FILE).exists() {
+            self.flags.config = Some(DEFAULT_FILE.to_owned());
+            self.is_default = true;
+        }
+    }
+}
+
+impl Configured for Reloader {
+    fn read(&mut self) -> Result<Fresh, NotReloaded> {
         let invalid = |error: &dyn ToString| NotReloaded::Invalid(vec![error.to_string()]);
-        let environment = |name: &str| std::env::var_os(name);
+        self.flags
+            .can_be_read_again(environment)
+            .map_err(|error| invalid(&error))?;
         let new = Config::load_from(&self.flags, environment, &self.host).map_err(|refused| {
             let errors = refused.errors().iter();
             NotReloaded::Invalid(errors.map(ToString::to_string).collect())
@@ -68,6 +77,7 @@ impl Reloader {
             return Err(NotReloaded::Restart(fixed));
         }
         if changes.is_empty() {
+            self.has_read();
             return Ok(Fresh {
                 settings: self.running.control.clone(),
                 routes: Arc::clone(&self.routes),
@@ -91,6 +101,7 @@ impl Reloader {
         }
         let mut backpressure = new.nats.backpressure.clone();
         backpressure.routes = numbered.numbers(&backpressure.routes);
+        self.has_read();
         self.routes = numbered.routes.into();
         self.running = new;
         self.news.tell(Told {
@@ -103,6 +114,16 @@ impl Reloader {
             changes,
         })
     }
+
+    fn unnamed_file(&self) -> Result<Option<PathBuf>, String> {
+        let can = self.flags.can_be_read_again(environment);
+        can.map_err(|error| error.to_string())?;
+        Ok(self.is_default.then(|| PathBuf::from(DEFAULT_FILE)))
+    }
+}
+
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
 
 /// What is different in `new`: what can change while the gateway runs, and what cannot. A route that

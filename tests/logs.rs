@@ -1,14 +1,17 @@
 //! How log lines look, and what is never in them.
 
 use std::fs::File;
-use std::io::pipe;
+use std::io::{PipeWriter, Write as _, pipe};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use ipc_ringbuf::{ClientBuilder, Code, Request};
+use nix::fcntl::{FcntlArg, fcntl};
 
-use crate::support::gateway::{attach, serve, start_configured, until_connected};
+use crate::support::admin::get;
+use crate::support::gateway::{Gateway, attach, serve, start_configured, until_connected};
 use crate::support::lines::Lines;
 use crate::support::router::Router;
 use crate::support::server::Server;
@@ -110,4 +113,55 @@ fn the_most_talkative_log_has_no_payload_no_header_value_and_no_secret() {
     ] {
         assert!(!log.contains(secret), "{secret} is in\n{log}");
     }
+}
+
+/// Has no room for another byte.
+fn fill(mut pipe: &PipeWriter) {
+    let bytes = fcntl(pipe, FcntlArg::F_GETPIPE_SZ).unwrap();
+    let bytes = usize::try_from(bytes).unwrap();
+    pipe.write_all(&vec![b'x'; bytes]).unwrap();
+}
+
+/// A gateway whose log nobody reads, with this standard output.
+fn unread(output: Stdio, log: PipeWriter) -> Gateway {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = serve(&dir.path().join("gateway.sock"));
+    command.args(["--upstream", "loopback"]);
+    let child = command.stdout(output).stderr(log).spawn().unwrap();
+    Gateway::of(child, Lines::of(std::io::empty()), dir)
+}
+
+/// It becomes ready, is followed by another and ends well.
+fn goes_on(mut gateway: Gateway) {
+    let mut client = attach(&gateway);
+    let is_ready = |gateway: &Gateway| get(gateway, "/readyz").0 == 200;
+    eventually("it is ready", || is_ready(&gateway));
+    let environment = format!("/proc/{}/environ", gateway.pid());
+    let is_successor = || {
+        let variables = std::fs::read(&environment).unwrap();
+        let mut variables = variables.split(|byte| *byte == 0);
+        variables.any(|it| it.starts_with(b"IPC_GATEWAY_HANDOVER="))
+    };
+    signal("-USR2", gateway.pid());
+    eventually("the next gateway takes over", is_successor);
+    eventually("it is ready", || is_ready(&gateway));
+    let reply = client.call(Request::to("decide")).unwrap();
+    assert_eq!(reply.code(), Code::Ok);
+    assert!(client.end_reason().is_none());
+    let asked = Instant::now();
+    gateway.stop();
+    assert!(asked.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_reader_that_has_stopped_holds_up_neither_start_nor_hand_over_nor_end() {
+    let (_reader, full) = pipe().unwrap();
+    fill(&full);
+    goes_on(unread(Stdio::from(full.try_clone().unwrap()), full));
+    // Nobody is left to read what a gateway would say about its log.
+    let (gone, output) = pipe().unwrap();
+    drop(gone);
+    let (_reader, full) = pipe().unwrap();
+    fill(&full);
+    goes_on(unread(Stdio::from(output), full));
 }

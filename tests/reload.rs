@@ -1,7 +1,9 @@
 //! The configuration, read again while the gateway serves: by `POST /reload` and by SIGHUP.
 
+use std::fs::Permissions;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -15,7 +17,10 @@ use crate::support::gateway::{
 use crate::support::lines::Lines;
 use crate::support::router::Router;
 use crate::support::server::Server;
+use crate::support::user::{Program, STRANGER, can_be_others};
 use crate::support::{SOON, decide, eventually, meanwhile, signal};
+
+mod files;
 
 /// Requests of one client on their way at once.
 const WINDOW: u32 = 16;
@@ -425,7 +430,7 @@ fn the_service_manager_is_told_of_a_reload_and_of_its_end() {
 }
 
 #[test]
-fn only_who_can_open_the_unix_socket_may_ask() {
+fn only_root_and_the_gateways_user_may_ask_on_the_unix_socket() {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
@@ -437,6 +442,50 @@ fn only_who_can_open_the_unix_socket_may_ask() {
     let gateway = start_configured("", &["--upstream", "loopback"]);
     assert_eq!(get(&gateway, "/reload").0, 405);
     assert_eq!(reload(&gateway).0, 200);
+    if can_be_others() {
+        let (status, answer) = say_as_stranger(&gateway, "GET", "/livez");
+        assert_eq!(status, 200, "{answer}");
+        let (status, answer) = say_as_stranger(&gateway, "POST", "/reload");
+        assert_eq!(status, 403);
+        assert!(
+            answer.contains(&format!("user {STRANGER} may only look")),
+            "{answer}"
+        );
+        assert_eq!(reloads(&gateway, "unchanged"), 1);
+    }
+}
+
+/// Names the admin socket, the method and the path for [`asks_as_stranger`].
+const ASKED: &str = "IPCGW_TEST_ASKED";
+
+/// Asks as another user, who can open the socket.
+fn say_as_stranger(gateway: &Gateway, method: &str, path: &str) -> (u16, String) {
+    let admin = gateway.socket.with_file_name("admin.sock");
+    let allow = |path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    allow(gateway.socket.parent().unwrap(), 0o755);
+    allow(&admin, 0o666);
+    let program = Program::these_tests();
+    let mut command = program.run_as(STRANGER, STRANGER, "");
+    command.args(["--exact", "reload::asks_as_stranger", "--nocapture"]);
+    let asked = format!("{} {method} {path}", admin.display());
+    let output = command.env(ASKED, asked).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (_, answer) = said.split_once("answered ").expect(&said);
+    let (status, answer) = answer.split_once(' ').unwrap();
+    (status.parse().unwrap(), answer.to_owned())
+}
+
+/// Not a test but what [`say_as_stranger`] runs.
+#[test]
+fn asks_as_stranger() {
+    let Ok(asked) = std::env::var(ASKED) else {
+        return;
+    };
+    let [admin, method, path] = asked.split(' ').collect::<Vec<_>>()[..] else {
+        unreachable!("{asked}");
+    };
+    let (status, answer) = say(UnixStream::connect(admin).unwrap(), method, path);
+    println!("answered {status} {answer}");
 }
 
 #[test]

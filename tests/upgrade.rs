@@ -17,6 +17,7 @@ use crate::support::router::Router;
 use crate::support::server::Server;
 use crate::support::{SOON, decide, eventually, meanwhile};
 
+mod failures;
 mod succession;
 mod units;
 mod watchdog;

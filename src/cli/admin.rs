@@ -1,7 +1,7 @@
 //! Questions to a gateway's admin server: HTTP/1.1, each on a connection of its own.
 //!
-//! A gateway that is stopped or hangs must not hold up who asks, so questions are asked on a thread
-//! of their own, with a time limit for the whole conversation.
+//! A gateway that is stopped or hangs must not hold up who asks: a conversation has a time limit,
+//! and is over with its connection by then. Who cannot wait so long asks on a thread of its own.
 
 use core::time::Duration;
 use std::fmt::Display;
@@ -12,6 +12,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use super::exit::Exit;
+use crate::clock::{Clock as _, Nanos, System};
+use crate::control::connect_within;
 use crate::settings::AdminAddress;
 
 /// Time for the whole conversation.
@@ -36,26 +38,96 @@ impl Answer {
     }
 }
 
-/// Asks for `path` and reads an answer of at most so many bytes. May wait without limit.
+/// Asks for `path` and reads an answer of at most so many bytes, for at most [`LIMIT`].
 ///
 /// # Errors
-/// The operating system's, or `InvalidData` when the answer is not HTTP.
+/// The operating system's, `TimedOut`, or `InvalidData` when the answer is not HTTP.
 pub(super) fn get(address: &AdminAddress, path: &str, most: u64) -> io::Result<Answer> {
-    match address {
-        AdminAddress::Unix(socket) => converse(UnixStream::connect(socket)?, path, most),
-        AdminAddress::Tcp(address) => {
-            converse(TcpStream::connect_timeout(address, LIMIT)?, path, most)
-        }
+    get_within(LIMIT, address, path, most)
+}
+
+fn get_within(
+    limit: Duration,
+    address: &AdminAddress,
+    path: &str,
+    most: u64,
+) -> io::Result<Answer> {
+    let end = System.now().after(limit);
+    let answer = match address {
+        AdminAddress::Unix(socket) => connect_within(socket, || left(end))
+            .and_then(|stream| converse(stream, end, path, most)),
+        AdminAddress::Tcp(address) => left(end)
+            .and_then(|wait| TcpStream::connect_timeout(address, wait))
+            .and_then(|stream| converse(stream, end, path, most)),
+    };
+    answer.map_err(|error| match error.kind() {
+        // The first is what a wait that was bounded ends with.
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => late(limit),
+        _ => error,
+    })
+}
+
+fn converse(stream: impl Bounded, end: Nanos, path: &str, most: u64) -> io::Result<Answer> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let mut talk = Talk { stream, end };
+    talk.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    talk.take(most).read_to_end(&mut answer)?;
+    Answer::parse(&String::from_utf8_lossy(&answer))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
+}
+
+/// Time left until this moment; an error when it has passed.
+fn left(end: Nanos) -> io::Result<Duration> {
+    let left = end.until(System.now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    Ok(left)
+}
+
+/// A connection of which each wait can be bounded.
+trait Bounded: Read + Write {
+    /// Bounds the waits from here on.
+    fn bound(&self, wait: Duration) -> io::Result<()>;
+}
+
+impl Bounded for UnixStream {
+    fn bound(&self, wait: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(wait))?;
+        self.set_write_timeout(Some(wait))
     }
 }
 
-fn converse(mut stream: impl Read + Write, path: &str, most: u64) -> io::Result<Answer> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(most).read_to_end(&mut answer)?;
-    Answer::parse(&String::from_utf8_lossy(&answer))
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
+impl Bounded for TcpStream {
+    fn bound(&self, wait: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(wait))?;
+        self.set_write_timeout(Some(wait))
+    }
+}
+
+/// A conversation that is over by `end`, however slowly the other side speaks.
+struct Talk<S> {
+    stream: S,
+    end: Nanos,
+}
+
+impl<S: Bounded> Read for Talk<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.bound(left(self.end)?)?;
+        self.stream.read(buffer)
+    }
+}
+
+impl<S: Bounded> Write for Talk<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.bound(left(self.end)?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 /// Asks on a thread of its own; what it has heard comes once.
@@ -103,5 +175,76 @@ pub(super) fn unanswered(error: &io::Error) -> Exit {
         Exit::NoPermission
     } else {
         Exit::Unavailable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsRawFd as _, OwnedFd};
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
+
+    use nix::errno::Errno;
+    use nix::sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+    };
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(100);
+
+    /// Asks for as long as [`SHORT`]; there must be no answer, and soon.
+    fn is_late(path: &Path) {
+        let start = System.now();
+        let address = AdminAddress::Unix(path.to_owned());
+        let error = get_within(SHORT, &address, "/status", 1 << 20).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        assert_eq!(error.to_string(), "no answer in 100ms");
+        assert!(System.now() < start.after(LIMIT));
+    }
+
+    #[test]
+    fn who_says_nothing_or_little_at_a_time_is_left_at_the_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        // Connected by the kernel, and never accepted.
+        is_late(&path);
+        drop(listener.accept().unwrap());
+        let drip = thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            stream.set_read_timeout(Some(SHORT / 10)).unwrap();
+            let mut buffer = [0; 1024];
+            // Until the connection is closed: it is not left behind.
+            while stream.write_all(b"H").is_ok() {
+                if stream.read(&mut buffer).is_ok_and(|bytes| bytes == 0) {
+                    return;
+                }
+            }
+        });
+        is_late(&path);
+        drip.join().unwrap();
+    }
+
+    #[test]
+    fn a_full_queue_is_left_at_the_limit_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let unconnected = |flags: SockFlag| -> OwnedFd {
+            socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap()
+        };
+        let address = UnixAddr::new(&path).unwrap();
+        let listener = unconnected(SockFlag::SOCK_CLOEXEC);
+        bind(listener.as_raw_fd(), &address).unwrap();
+        listen(&listener, Backlog::new(1).unwrap()).unwrap();
+        let mut waiting = Vec::new();
+        loop {
+            let one = unconnected(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK);
+            match connect(one.as_raw_fd(), &address) {
+                Ok(()) => waiting.push(one),
+                Err(error) => break assert_eq!(error, Errno::EAGAIN),
+            }
+        }
+        is_late(&path);
     }
 }

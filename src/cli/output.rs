@@ -2,8 +2,15 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use super::exit::Exit;
+use crate::control::hold_signals;
+
+/// Longest wait for a reader who may have stopped.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Writes `text` and a newline to standard output.
 ///
@@ -21,6 +28,36 @@ pub fn complain(text: impl Display) {
         format_args!("ipc-gateway: {text}"),
     )
     .ok();
+}
+
+/// The same as [`print_line`] on a thread of its own, for which nobody waits: the reader may have
+/// stopped for good, and what is full would hold up whoever writes.
+pub(super) fn print_line_beside(text: String) {
+    beside(move || {
+        let _unread = print_line(text);
+    });
+}
+
+/// The same as [`complain`], but not for longer than a second: the reader may have stopped for good.
+pub(super) fn complain_for_a_moment(text: impl Display) {
+    let (sender, written) = channel();
+    let text = text.to_string();
+    beside(move || {
+        complain(text);
+        sender.send(()).ok();
+    });
+    written.recv_timeout(PATIENCE).ok();
+}
+
+/// Runs this on a thread that may never end. Without a thread it is not run.
+fn beside(run: impl FnOnce() + Send + 'static) {
+    let run = move || {
+        // They are not for a thread that does nothing about them.
+        hold_signals().ok();
+        run();
+    };
+    let thread = thread::Builder::new().name("ipcgw-say".to_owned());
+    thread.spawn(run).ok();
 }
 
 fn write_line(out: &mut impl Write, text: impl Display) -> Result<(), Exit> {

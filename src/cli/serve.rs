@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::args::ServeArgs;
 use super::exit::Exit;
 use super::log;
-use super::output::{complain, print_line};
+use super::output::{complain, complain_for_a_moment, print_line_beside};
 use crate::config::Config;
 use crate::control::{Ended, hold_signals};
 use crate::gateway::{self, GatewayError};
@@ -27,7 +27,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
             return Exit::from(&refused).into();
         }
     };
-    let log = match log::start(&config.log) {
+    let mut log = match log::start(&config.log) {
         Ok(begun) => begun,
         Err(error) => {
             complain(&error);
@@ -36,19 +36,19 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     };
     // Whoever started the gateway may have stopped reading; that is no reason not to serve.
     let serving = |socket: &Path| {
-        let _unread = print_line(format_args!("ipc-gateway: serving {}", socket.display()));
+        print_line_beside(format!("ipc-gateway: serving {}", socket.display()));
     };
-    let writing = log.guard;
-    match gateway::run(config, flags, log.metrics, log.level, serving) {
-        Ok(Ended::Succeeded(handover, program)) => {
-            // What waits to be written would be lost.
-            drop(writing);
-            complain(handover.exec(&program));
+    let ended = gateway::run(config, flags, log.metrics, log.level, serving);
+    // What waits to be written would be lost.
+    log.waiting.flush();
+    match ended {
+        Ok(Ended::Succeeded(handover, successor)) => {
+            complain_for_a_moment(handover.exec(&successor));
             Exit::OsError.into()
         }
         Ok(_) => Exit::Ok.into(),
         Err(error) => {
-            complain(&error);
+            complain_for_a_moment(&error);
             match error {
                 GatewayError::Start(error) => Exit::from(&error).into(),
                 _ => Exit::OsError.into(),

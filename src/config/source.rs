@@ -15,6 +15,9 @@ use super::raw::RawConfig;
 /// The file that is read when none is named; it may be missing.
 pub const DEFAULT_FILE: &str = "/etc/ipc-gateway/config.toml";
 
+/// A file that is always there and says nothing.
+const EMPTY_FILE: &str = "/dev/null";
+
 /// Every environment variable that is read, besides `XDG_RUNTIME_DIR`.
 const VARIABLES: [&str; 13] = [
     "IPC_GATEWAY_CONFIG",
@@ -50,6 +53,38 @@ pub struct Overrides {
 }
 
 impl Overrides {
+    /// The configuration file that is named, by `--config` or by the environment. An empty variable
+    /// names none.
+    #[must_use]
+    pub fn file(&self, environment: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+        let variable = || environment("IPC_GATEWAY_CONFIG").filter(|path| !path.is_empty());
+        let named = self.config.as_ref().map(OsString::from).or_else(variable);
+        named.map(PathBuf::from)
+    }
+
+    /// Whether what the configuration file says is still there when it has been read. What a pipe
+    /// said is not, and it would then say nothing, or never end.
+    ///
+    /// # Errors
+    /// That it is not.
+    pub fn can_be_read_again(
+        &self,
+        environment: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<(), ConfigError> {
+        let path = self.file(environment);
+        let path = path.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+        match fs::metadata(&path) {
+            // The empty file says the same every time.
+            Ok(found) if !found.is_file() && path != Path::new(EMPTY_FILE) => {
+                let why = "it is not a regular file, and only such a file can be read again";
+                let source = io::Error::other(why);
+                Err(ConfigError::Unreadable { path, source })
+            }
+            // What else is wrong is said when it is read.
+            _ => Ok(()),
+        }
+    }
+
     /// Whether this flag was given.
     pub(super) fn has(&self, flag: &str) -> bool {
         match flag {
@@ -272,6 +307,36 @@ mod tests {
         assert_eq!(host.uid, effective_uid().unwrap());
         assert!(host.cores >= 1);
         assert_eq!(overflow_id("/does/not/exist"), 65_534);
+    }
+
+    #[test]
+    fn a_file_is_named_by_the_flag_else_by_a_variable_that_is_not_empty() {
+        let mut flags = Overrides::default();
+        assert_eq!(flags.file(|_| None), None);
+        assert_eq!(flags.file(|_| Some(OsString::new())), None);
+        assert_eq!(flags.file(|_| Some("/b".into())), Some("/b".into()));
+        flags.config = Some("/a".to_owned());
+        assert_eq!(flags.file(|_| Some("/b".into())), Some("/a".into()));
+    }
+
+    #[test]
+    fn a_file_that_is_not_regular_is_not_read_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (reader, _writer) = io::pipe().unwrap();
+        let pipe = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+        let can = |path: &str| {
+            let flags = Overrides {
+                config: Some(path.to_owned()),
+                ..Overrides::default()
+            };
+            flags.can_be_read_again(|_| None)
+        };
+        for path in [file.path().to_str().unwrap(), "/does/not/exist", EMPTY_FILE] {
+            can(path).unwrap();
+        }
+        let error = can(&pipe).unwrap_err().to_string();
+        assert!(error.contains("not a regular file"), "{error}");
+        can("/dev/zero").unwrap_err();
     }
 
     #[test]

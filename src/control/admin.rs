@@ -1,31 +1,35 @@
 //! The admin server: HTTP/1.1 on a Unix socket, or on TCP when asked for.
 //!
 //! `/livez` and `/readyz` answer 200, or 503 with the reason as JSON; `/metrics` the counters;
-//! `/sessions` the attached sessions as JSON, `/status` everything as JSON. `POST /reload`, on a Unix
-//! socket only, reads the configuration again. It runs beside the control room, so that neither a
-//! stuck worker nor a stuck NATS side can silence it.
+//! `/sessions` the attached sessions as JSON, `/status` everything as JSON. `POST /reload`, for root and
+//! the gateway's own user on a Unix socket, reads the configuration again. It runs beside the control
+//! room, so that neither a stuck worker nor a stuck NATS side can silence it.
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use ipc_ringbuf::sys;
 use nix::sys::socket::SockType;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+use super::greet::ANYBODY;
 use super::handover::{HandOver, Place};
 use super::reload::{Answer, Door};
 use super::report::Report;
@@ -106,50 +110,95 @@ impl AdminListener {
         Some(Place { socket, file })
     }
 
-    /// Serves until the task is dropped.
+    /// The socket, for who is to be told when somebody connects.
     ///
     /// # Errors
-    /// The operating system's, when the socket cannot be watched.
-    pub(super) async fn serve(self: Rc<Self>, report: Arc<Report>, reload: Door) -> io::Result<()> {
-        let reload = matches!(self.socket, Socket::Unix(_)).then_some(reload);
+    /// The operating system's.
+    pub(super) fn watch(&self) -> io::Result<Watched> {
+        Ok(match &self.socket {
+            Socket::Unix(socket) => Watched::Unix(UnixListener::from_std(socket.try_clone()?)?),
+            Socket::Tcp(socket) => Watched::Tcp(TcpListener::from_std(socket.try_clone()?)?),
+        })
+    }
+}
+
+/// An admin socket that tells when somebody connects.
+#[derive(Debug)]
+pub(super) enum Watched {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Watched {
+    /// Serves until the task is dropped.
+    pub(super) async fn serve(self, report: Arc<Report>, reload: Door) {
         let router = router(report, reload);
         let free = Arc::new(Semaphore::new(CONNECTIONS));
         let mut rest = Rest::default();
-        match &self.socket {
-            Socket::Unix(socket) => {
-                let socket = UnixListener::from_std(socket.try_clone()?)?;
-                loop {
-                    let accepted = socket.accept().await.map(|(stream, _)| stream);
-                    hand_on(accepted, &mut rest, &router, &free).await;
-                }
-            }
-            Socket::Tcp(socket) => {
-                let socket = TcpListener::from_std(socket.try_clone()?)?;
-                loop {
-                    let accepted = socket.accept().await.map(|(stream, _)| stream);
-                    hand_on(accepted, &mut rest, &router, &free).await;
-                }
-            }
+        match self {
+            Self::Unix(socket) => loop {
+                let accepted = socket.accept().await;
+                let accepted = accepted.map(|(stream, _)| (Asker::of(&stream), stream));
+                hand_on(accepted, &mut rest, &router, &free).await;
+            },
+            Self::Tcp(socket) => loop {
+                let accepted = socket.accept().await;
+                let accepted = accepted.map(|(stream, _)| (Asker::Anybody, stream));
+                hand_on(accepted, &mut rest, &router, &free).await;
+            },
+        }
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+enum Asker {
+    /// Over TCP nobody says who it is.
+    Anybody,
+    /// The user as whom it connected, as the kernel says.
+    User(u32),
+}
+
+impl Asker {
+    fn of(stream: &UnixStream) -> Self {
+        Self::User(stream.peer_cred().map_or(ANYBODY, |peer| peer.uid()))
+    }
+
+    /// Whether it may have the configuration read again by the gateway of the user `own`.
+    ///
+    /// # Errors
+    /// Why not.
+    fn may_reload(self, own: u32) -> Result<(), String> {
+        match self {
+            Self::Anybody => Err("only on a Unix socket; or send SIGHUP".to_owned()),
+            Self::User(uid) if uid == 0 || uid == own => Ok(()),
+            Self::User(uid) => Err(format!(
+                "user {uid} may only look: root and the gateway's own user, {own}, may"
+            )),
         }
     }
 }
 
 async fn hand_on<S: AsyncRead + AsyncWrite + Unpin + 'static>(
-    accepted: io::Result<S>,
+    accepted: io::Result<(Asker, S)>,
     rest: &mut Rest,
     router: &Router,
     free: &Arc<Semaphore>,
 ) {
-    let Ok(stream) = accepted else {
+    let Ok((asker, stream)) = accepted else {
         return rest.take().await;
     };
     rest.over();
     if let Ok(permit) = Arc::clone(free).acquire_owned().await {
-        let router = router.clone();
+        let router = TowerToHyperService::new(router.clone());
         tokio::task::spawn_local(async move {
+            let answer = service_fn(|mut request: Request<Incoming>| {
+                request.extensions_mut().insert(asker);
+                router.call(request)
+            });
             let connection = http1::Builder::new()
                 .keep_alive(false)
-                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+                .serve_connection(TokioIo::new(stream), answer);
             // Whatever ends one connection is of no interest to others.
             drop(timeout(PATIENCE, connection).await);
             drop(permit);
@@ -157,7 +206,7 @@ async fn hand_on<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     }
 }
 
-fn router(report: Arc<Report>, reload: Option<Door>) -> Router {
+fn router(report: Arc<Report>, reload: Door) -> Router {
     Router::new()
         .route(
             "/livez",
@@ -180,13 +229,12 @@ fn router(report: Arc<Report>, reload: Option<Door>) -> Router {
         .route("/reload", post(self::reload).with_state(reload))
 }
 
-/// A TCP address has no protection: who can reach it may look, and change nothing.
-async fn reload(State(door): State<Option<Door>>) -> Response {
-    let refuse = |status, reason| (status, Json(json!({ "reason": reason }))).into_response();
-    let Some(door) = door else {
-        let reason = "only on a Unix socket; or send SIGHUP";
-        return refuse(StatusCode::FORBIDDEN, reason);
-    };
+/// Who can reach the socket may look, and changes nothing unless it could send SIGHUP as well.
+async fn reload(State(door): State<Door>, Extension(asker): Extension<Asker>) -> Response {
+    let refuse = |status, reason: &str| (status, Json(json!({ "reason": reason }))).into_response();
+    if let Err(reason) = asker.may_reload(sys::own_uid()) {
+        return refuse(StatusCode::FORBIDDEN, &reason);
+    }
     let (asked, answer) = oneshot::channel::<Answer>();
     if door.try_send(asked).is_err() {
         let reason = "too many others have asked";
@@ -230,5 +278,33 @@ async fn metrics(State(report): State<Arc<Report>>, headers: HeaderMap) -> Respo
     match report.counters().text() {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
         Err(error) => failed(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_and_the_gateways_user_may_reload_and_others_may_not() {
+        let may = |asker: Asker| asker.may_reload(7).is_ok();
+        let askers = [Asker::User(0), Asker::User(7), Asker::User(8)];
+        assert_eq!(askers.map(may), [true, true, false]);
+        assert!(!may(Asker::User(ANYBODY)) && !may(Asker::Anybody));
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_watched_is_an_error() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _runtime = runtime.enter();
+        // A regular file is never ready.
+        let file: OwnedFd = tempfile::tempfile().unwrap().into();
+        let file = std::os::unix::net::UnixListener::from(file);
+        file.set_nonblocking(true).unwrap();
+        let admin = AdminListener::resume(file.into(), None);
+        admin.watch().unwrap_err();
     }
 }

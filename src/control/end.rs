@@ -13,29 +13,24 @@ use std::env;
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::handover::FORM;
 use super::manager::Manager;
 use super::reloading::Reloads;
 use super::room::Room;
 use super::server::Notices;
+use super::successor::Successor;
 
 /// Time for the workers to take a stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time that sessions wait for what is in flight before they are handed over.
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Longest time until a program has said whether it can take over.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// SIGTERM or SIGINT, and SIGUSR2.
 pub(super) struct Signals {
@@ -84,7 +79,7 @@ impl Signals {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// To this program, which the process becomes.
-    Exec(PathBuf),
+    Exec(Successor),
     /// To the service manager.
     Store,
 }
@@ -155,7 +150,10 @@ impl End<'_> {
                         room.borrow_mut().drain();
                     }
                     Asked::Upgrade if deadline.is_none() && checking.is_none() => {
-                        checking = program.as_ref().ok().cloned().map(check);
+                        match successor(&program, reloads) {
+                            Ok(successor) => checking = Some(spawn_local(successor.check())),
+                            Err(why) => nobody_takes_over(&why),
+                        }
                     }
                     Asked::Upgrade => tracing::warn!("asked for another gateway, which is under way"),
                 },
@@ -163,10 +161,11 @@ impl End<'_> {
                     checking = None;
                     match checked {
                         Ok(_) if deadline.is_some() => {}
-                        Ok(program) if self.gives_nothing_back().await => {
-                            tracing::info!(program = %program.display(), "another gateway takes over");
+                        Ok(successor) if self.gives_nothing_back().await => {
+                            let program = successor.program().display();
+                            tracing::info!(%program, "another gateway takes over");
                             manager.reloading();
-                            outcome.way = Some(Way::Exec(program));
+                            outcome.way = Some(Way::Exec(successor));
                             deadline = Some(self.pause(accepting));
                         }
                         Ok(_) => {
@@ -177,7 +176,7 @@ impl End<'_> {
                                  memory, which a process cannot leave behind"
                             );
                         }
-                        Err(why) => tracing::error!(why, "no other gateway can take over"),
+                        Err(why) => nobody_takes_over(&why),
                     }
                 }
                 () = until(deadline) => {
@@ -242,29 +241,24 @@ impl End<'_> {
     }
 }
 
-/// Asks a program whether it could serve as this one was told to, and go on with these sessions. It is
-/// ended where that takes too long, or nobody waits for it any more.
-fn check(program: PathBuf) -> JoinHandle<Result<PathBuf, String>> {
-    spawn_local(async move {
-        let mut command = Command::new(&program);
-        command.args(["check-config", "--takes-over", &FORM.to_string()]);
-        command.args(env::args_os().skip_while(|word| word != "serve").skip(1));
-        command.stdin(Stdio::null()).kill_on_drop(true);
-        match timeout(CHECK_TIMEOUT, command.output()).await {
-            Ok(Ok(output)) if output.status.success() => Ok(program),
-            Ok(Ok(output)) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-            Ok(Err(error)) => Err(format!("{}: {error}", program.display())),
-            Err(_) => Err(format!(
-                "{}: does not say within {CHECK_TIMEOUT:?} whether it can take over",
-                program.display()
-            )),
-        }
-    })
+fn nobody_takes_over(why: &str) {
+    tracing::error!(why, "no other gateway can take over");
+}
+
+/// What this process is to become.
+///
+/// # Errors
+/// Why that cannot be said, or would not go by the same configuration.
+fn successor(program: &io::Result<PathBuf>, reloads: &Reloads) -> Result<Successor, String> {
+    match program {
+        Ok(program) => Ok(Successor::new(program.clone(), reloads.unnamed_file()?)),
+        Err(error) => Err(format!("its own program is not known: {error}")),
+    }
 }
 
 async fn done(
-    checking: &mut Option<JoinHandle<Result<PathBuf, String>>>,
-) -> Result<PathBuf, String> {
+    checking: &mut Option<JoinHandle<Result<Successor, String>>>,
+) -> Result<Successor, String> {
     match checking {
         Some(checking) => checking
             .await

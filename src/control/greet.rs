@@ -14,7 +14,6 @@ use tokio::io::unix::AsyncFd;
 
 use super::attach::{self, Peer};
 use super::limits;
-use super::listener::Listener;
 use super::rest::Rest;
 use super::room::{Room, refusal};
 use crate::metrics::control::AcceptError;
@@ -23,27 +22,23 @@ use crate::metrics::control::AcceptError;
 pub(super) const ANYBODY: u32 = u32::MAX;
 
 /// Accepts clients until the task is dropped.
-pub(super) async fn accept(room: Rc<RefCell<Room>>, listener: Rc<Listener>) {
-    let Ok(watched) = listener.socket.try_clone().and_then(sys::watch_readable) else {
-        return;
-    };
+pub(super) async fn accept(room: Rc<RefCell<Room>>, listener: AsyncFd<OwnedFd>) {
     let mut rest = Rest::default();
     loop {
-        let Ok(mut ready) = watched.readable().await else {
+        let Ok(mut ready) = listener.readable().await else {
             return;
         };
-        let accepted = sys::accept(listener.socket.as_fd());
-        if accepted.is_ok() {
-            rest.over();
-            // A socket that stays ready would be returned to at once, and nobody else would have a turn.
-            tokio::task::yield_now().await;
-        }
-        match accepted {
-            Ok(client) if limits::is_scarce(client.as_fd()) => {
-                refuse(&room, &client, ANYBODY, &scarce());
-            }
+        match sys::accept(listener.get_ref().as_fd()) {
             Ok(client) => {
-                tokio::task::spawn_local(greet(Rc::clone(&room), client));
+                rest.over();
+                // Before anything is waited for: who was accepted gets an answer, even if this task ends.
+                if limits::is_scarce(client.as_fd()) {
+                    refuse(&room, &client, ANYBODY, &scarce());
+                } else {
+                    tokio::task::spawn_local(greet(Rc::clone(&room), client));
+                }
+                // A socket that stays ready would be returned to at once, and nobody else would have a turn.
+                tokio::task::yield_now().await;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             Err(error) => {

@@ -15,8 +15,6 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::Command;
 
 use ipc_ringbuf::sys;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -28,10 +26,12 @@ pub(super) use state::{Place, Record, State};
 pub(super) use stored::Session;
 use stored::{STATE, STORED, parse_stored};
 
+use super::successor::Successor;
+
 /// Names the process that is to take over, and the state's descriptor: `PID:NUMBER`.
 const VARIABLE: &str = "IPC_GATEWAY_HANDOVER";
 
-/// What a gateway leaves.
+/// What a gateway leaves. Sessions that nobody has taken when it is dropped end in order.
 #[derive(Debug, Default)]
 pub struct HandOver {
     pub(super) state: State,
@@ -52,30 +52,35 @@ impl HandOver {
         self.state.sessions.len()
     }
 
-    /// Becomes `program`, called as this one was, which takes over. Returns only when that fails;
-    /// then the sessions end, and their clients attach again. Signals are to be held
-    /// ([`hold_signals`]): one that came before the successor heeds it would end it.
+    /// Becomes the successor, which takes over. Returns only when that fails; then the sessions
+    /// have ended, and their clients attach again. Signals are to be held ([`hold_signals`]): one
+    /// that came before the successor heeds it would end it.
     #[must_use]
-    pub fn exec(self, program: &Path) -> io::Error {
-        match self.become_successor(program) {
+    pub fn exec(self, successor: &Successor) -> io::Error {
+        match self.become_successor(successor) {
             Ok(never) => match never {},
             Err(error) => error,
         }
     }
 
-    fn become_successor(self, program: &Path) -> io::Result<std::convert::Infallible> {
+    fn become_successor(&self, successor: &Successor) -> io::Result<std::convert::Infallible> {
         let state = sealed(&self.state)?;
         for fd in self.fds.iter().chain([&state]) {
             fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
         }
-        let mut command = Command::new(program);
-        command.args(env::args_os().skip(1));
+        let mut command = successor.command();
         let value = format!("{}:{}", std::process::id(), state.as_raw_fd());
         command.env(VARIABLE, value);
         for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
             command.env_remove(name);
         }
         Err(command.exec())
+    }
+}
+
+impl Drop for HandOver {
+    fn drop(&mut self) {
+        self.surplus(0).into_iter().for_each(Session::end);
     }
 }
 

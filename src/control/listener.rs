@@ -1,9 +1,12 @@
 //! The socket that clients attach to.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use ipc_ringbuf::sys;
 use nix::sys::socket::SockType;
+use tokio::io::unix::AsyncFd;
 
 use super::handover::{HandOver, Place};
 use super::socket_file::SocketFile;
@@ -12,7 +15,7 @@ use super::start_error::StartError;
 /// A bound socket. Its file is removed when this is dropped, unless somebody else has bound it.
 #[derive(Debug)]
 pub struct Listener {
-    pub(super) socket: OwnedFd,
+    socket: OwnedFd,
     /// None when the service manager keeps the socket.
     file: Option<SocketFile>,
 }
@@ -33,6 +36,14 @@ impl Listener {
     /// A socket that listens already. Without a file it outlives this gateway.
     pub(super) const fn resume(socket: OwnedFd, file: Option<SocketFile>) -> Self {
         Self { socket, file }
+    }
+
+    /// The socket, for who is to be told when a client comes.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(super) fn watch(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        sys::watch_readable(self.socket.try_clone()?)
     }
 
     /// Leaves the socket to another gateway.

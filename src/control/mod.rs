@@ -8,6 +8,7 @@
 //! | `listener` | the socket that clients attach to |
 //! | `inherited` | sockets that the service manager has made |
 //! | `handover` | what one gateway leaves to the next |
+//! | `successor` | the program that takes over |
 //! | `take_over` | from what was left to sessions |
 //! | `greet` | clients that come |
 //! | `rest` | how long a listener rests that cannot accept |
@@ -26,11 +27,13 @@
 //! | `window` | how long the newest requests took |
 //! | `manager` | the service manager, which is told and never waited for |
 //! | `admin` | the HTTP server that says it |
+//! | `connect` | a connection to a socket whose listener may hang, for the subcommands too |
 //! | `interrupt` | signals, for the subcommands that are not the server |
 
 mod admin;
 mod attach;
 mod attach_rate;
+mod connect;
 mod end;
 mod greet;
 mod handover;
@@ -49,18 +52,21 @@ mod server;
 mod socket_file;
 mod start_error;
 mod status;
+mod successor;
 mod take_over;
 mod waiting;
 mod window;
 
 pub use admin::AdminListener;
+pub use connect::connect_within;
 pub use handover::{FORM, HandOver, hold_signals};
 pub use inherited::{Heir, Inherited};
 pub use interrupt::Interrupts;
 pub use limits::{descriptors_for, raise_descriptors, sees_processes};
 pub use listener::Listener;
-pub use reload::{Change, Fresh, NotReloaded, Reader};
+pub use reload::{Change, Configured, Fresh, NotReloaded, Reader};
 pub use report::Report;
 pub use server::{Ended, Server, WorkerHandle, run};
 pub use socket_file::{Vacancy, vacancy};
 pub use start_error::StartError;
+pub use successor::Successor;

@@ -2,6 +2,7 @@
 //! taken as a whole or not at all, and answered when every worker goes by it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -56,20 +57,37 @@ pub enum NotReloaded {
     Restart(Vec<Change>),
 }
 
-/// Reads the configuration. What it says holds for the rooms other than this one, for the log and
-/// for NATS, once this has returned.
-pub struct Reader(Box<Read>);
+/// The configuration that holds, and where it stands.
+pub trait Configured {
+    /// Reads it again. What it says holds for the rooms other than this one, for the log and for
+    /// NATS, once this has returned.
+    ///
+    /// # Errors
+    /// [`NotReloaded`]; nothing has changed then.
+    fn read(&mut self) -> Result<Fresh, NotReloaded>;
 
-type Read = dyn FnMut() -> Result<Fresh, NotReloaded>;
+    /// The file that it was read from, if nobody has named that: whoever follows has to be told.
+    ///
+    /// # Errors
+    /// Why whoever follows could not read the same.
+    fn unnamed_file(&self) -> Result<Option<PathBuf>, String>;
+}
+
+/// Reads the configuration.
+pub struct Reader(Box<dyn Configured>);
 
 impl Reader {
-    /// One that reads so.
-    pub fn new(read: impl FnMut() -> Result<Fresh, NotReloaded> + 'static) -> Self {
-        Self(Box::new(read))
+    /// One that reads this.
+    pub fn new(configured: impl Configured + 'static) -> Self {
+        Self(Box::new(configured))
     }
 
     pub(super) fn read(&mut self) -> Result<Fresh, NotReloaded> {
-        (self.0)()
+        self.0.read()
+    }
+
+    pub(super) fn unnamed_file(&self) -> Result<Option<PathBuf>, String> {
+        self.0.unnamed_file()
     }
 }
 

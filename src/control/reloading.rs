@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -71,6 +72,14 @@ impl Reloads {
             came: None,
             open: None,
         })
+    }
+
+    /// The configuration file, if the next gateway has to be told of it.
+    ///
+    /// # Errors
+    /// Why it could not read the same.
+    pub(super) fn unnamed_file(&self) -> Result<Option<PathBuf>, String> {
+        self.reader.unnamed_file()
     }
 
     /// Waits until there is something for [`turn`](Self::turn) to do. May be dropped at any time.

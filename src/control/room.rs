@@ -435,7 +435,7 @@ impl Room {
             watcher.abort();
         }
         sys::send_packet(live.socket.as_fd(), &farewell(reason), &[]).ok();
-        let uid = live.peer.uid;
+        let (uid, pid) = (live.peer.uid, live.peer.pid);
         if reason != EndReason::Draining
             && let Err(error) = self.begin_return(uid, live.memfd, live.bytes)
         {
@@ -445,10 +445,10 @@ impl Room {
         self.report.sources.control.end(reason);
         match fault {
             Some(fault) if self.may_log("corrupt", uid) => {
-                tracing::warn!(session, uid, %fault, "session ended: its rings are corrupt");
+                tracing::warn!(session, uid, pid, %fault, "session ended: its rings are corrupt");
             }
             None if self.may_log("ended", uid) => {
-                tracing::info!(session, uid, %reason, "session ended");
+                tracing::info!(session, uid, pid, %reason, "session ended");
             }
             _ => {}
         }

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +25,7 @@ use super::reload::{Reader, door};
 use super::reloading::Reloads;
 use super::report::{Pulse, Report};
 use super::room::Room;
+use super::successor::Successor;
 use super::take_over::take_over;
 use crate::clock::{Clock as _, System, unix_seconds};
 use crate::health::StopSignal;
@@ -78,20 +78,22 @@ pub struct Server {
 
 /// How the control room ended.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one, once")]
 pub enum Ended {
     /// Everything in flight was completed, or the drain timeout passed.
     Drained,
     /// A second signal came, or a worker does not end: end at once.
     AtOnce,
     /// Its program is to be replaced by another, which takes over.
-    Succeeded(HandOver, PathBuf),
+    Succeeded(HandOver, Successor),
 }
 
 /// Runs the control room on this thread until it is told to end by a signal. `serving` is called
 /// when signals are handled and clients can attach.
 ///
 /// # Errors
-/// The operating system's, when the runtime cannot be made.
+/// The operating system's, when the runtime cannot be made, or what it is to watch cannot be
+/// watched.
 pub fn run(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -116,14 +118,13 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let drain_timeout = settings.drain_timeout;
     let room = Room::new(settings, routes, workers, Arc::clone(&report));
     let room = Rc::new(RefCell::new(room));
-    let listener = Rc::new(listener);
-    let admin = Rc::new(admin);
+    let (clients, askers) = (listener.watch()?, admin.watch()?);
     let mut signals = Signals::new()?;
     let notices = Notices::new(bell)?;
     let manager = Rc::new(Manager::default());
     let stored = core::mem::take(&mut heritage.stored);
     take_over(&room, heritage);
-    let accepting = spawn_local(accept(Rc::clone(&room), Rc::clone(&listener)));
+    let accepting = spawn_local(accept(Rc::clone(&room), clients));
     let watching = spawn_local(watch(
         Arc::clone(&report),
         Rc::clone(&manager),
@@ -136,7 +137,7 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let mut reloads = Reloads::new(reader, asked, Rc::clone(&manager))?;
     // Held back by a gateway that was followed by this one, until somebody heeds them.
     held_signals().thread_unblock()?;
-    let answering = spawn_local(Rc::clone(&admin).serve(report, asking));
+    let answering = spawn_local(askers.serve(report, asking));
     serving();
     manager.tell(&NotifyState::Ready);
     let unforgotten = Rc::new(Cell::new(stored.len()));
@@ -158,12 +159,10 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
         end.let_go(&notices).await;
     }
     end.stop(&notices, &mut ended).await;
-    for task in [accepting, watching, sending, showing] {
+    for task in [accepting, watching, sending, showing, answering] {
         task.abort();
         drop(task.await);
     }
-    answering.abort();
-    drop(answering.await);
     let mut handover = room.borrow_mut().handed_over();
     // What comes later waits for the next gateway.
     hold_signals()?;
@@ -171,16 +170,12 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
         // It came when there was no way back, and the next gateway would not know of it.
         manager.tell(&NotifyState::Stopping);
         ended.way = (listener.outlives() && Manager::store_size().is_some()).then_some(Way::Store);
-        if ended.way.is_none() {
-            handover.surplus(0).into_iter().for_each(Session::end);
-        }
     }
     match ended.way {
-        Some(Way::Exec(program)) => {
-            let clients = Rc::into_inner(listener).map(|listener| listener.release(&mut handover));
-            let admin = Rc::into_inner(admin).and_then(|admin| admin.release(&mut handover));
-            (handover.state.clients, handover.state.admin) = (clients, admin);
-            Ok(Ended::Succeeded(handover, program))
+        Some(Way::Exec(successor)) => {
+            handover.state.clients = Some(listener.release(&mut handover));
+            handover.state.admin = admin.release(&mut handover);
+            Ok(Ended::Succeeded(handover, successor))
         }
         Some(Way::Store) => {
             // What is still there takes room.
@@ -199,7 +194,9 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
             let sessions = handover.sessions();
             match handover.store(&manager) {
                 Ok(()) => tracing::info!(sessions, "left to the service manager"),
-                Err(error) => tracing::error!(%error, "the service manager keeps no sessions"),
+                Err(error) => {
+                    tracing::error!(%error, "the service manager keeps no sessions: they have ended");
+                }
             }
             Ok(Ended::Drained)
         }

@@ -5,7 +5,7 @@
 //! What is there already is removed only by the holder of the lock, and only if it is a socket at
 //! which nobody listens.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,7 +17,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
-use nix::sys::stat::{Mode, fchmod};
+use nix::sys::stat::{Mode, fchmod, major, minor};
 use nix::unistd::{AccessFlags, eaccess, geteuid};
 
 use super::start_error::StartError;
@@ -134,15 +134,21 @@ pub enum Vacancy {
     Free,
     /// The directory is not there, and can be made.
     Unmade,
-    /// Somebody listens there.
+    /// Somebody listens there who does not hold the lock.
     Listening,
+    /// A gateway holds the lock.
+    Held {
+        /// Whether somebody listens there.
+        is_heard: bool,
+    },
 }
 
 /// Looks whether a gateway of this user could listen for clients at this path; makes and takes
 /// nothing.
 ///
 /// # Errors
-/// [`StartError`] as at the start of a gateway. That somebody listens there is none.
+/// [`StartError`] as at the start of a gateway. That somebody listens there, or holds the lock, is
+/// none.
 pub fn vacancy(path: &Path, flag: &'static str) -> Result<Vacancy, StartError> {
     let failed = |source: io::Error| StartError::os(path, flag, source);
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
@@ -160,15 +166,64 @@ pub fn vacancy(path: &Path, flag: &'static str) -> Result<Vacancy, StartError> {
     check_directory(there, path, flag)?;
     let access = AccessFlags::W_OK | AccessFlags::X_OK;
     eaccess(there, access).map_err(|errno| failed(errno.into()))?;
+    if there != dir {
+        return Ok(Vacancy::Unmade);
+    }
+    let is_held = is_held(path, flag)?;
     match path.symlink_metadata() {
         Ok(it) if !it.file_type().is_socket() => {
             let path = path.to_owned();
             Err(StartError::NotASocket { path, flag })
         }
-        Ok(_) if !is_stale(path, SockType::SeqPacket).map_err(failed)? => Ok(Vacancy::Listening),
-        _ if there != dir => Ok(Vacancy::Unmade),
-        _ => Ok(Vacancy::Free),
+        Ok(it) => match is_stale(path, SockType::SeqPacket).map_err(failed)? {
+            false if is_held => Ok(Vacancy::Held { is_heard: true }),
+            false => Ok(Vacancy::Listening),
+            true if is_held => Ok(Vacancy::Held { is_heard: false }),
+            true if may_remove(&it, dir).map_err(failed)? => Ok(Vacancy::Free),
+            true => Err(failed(io::ErrorKind::PermissionDenied.into())),
+        },
+        Err(_) if is_held => Ok(Vacancy::Held { is_heard: false }),
+        Err(_) => Ok(Vacancy::Free),
     }
+}
+
+/// Whether somebody holds the lock beside this socket. Taking it would be in the way of a gateway
+/// that starts, so the kernel's list of locks is read. A lock that is held in another container, or
+/// was handed over in one, is not in it, and one on a file system whose files have other device
+/// numbers than itself (btrfs) is not found.
+fn is_held(socket: &Path, flag: &'static str) -> Result<bool, StartError> {
+    let path = lock_path(socket);
+    let Ok(it) = path.symlink_metadata() else {
+        return Ok(false);
+    };
+    if it.is_file() {
+        let refused = |errno: Errno| StartError::os(socket, flag, errno.into());
+        eaccess(&path, AccessFlags::W_OK).map_err(refused)?;
+    }
+    if !it.is_file() || (it.uid() != 0 && it.uid() != geteuid().as_raw()) {
+        return Err(StartError::BadLock { path, flag });
+    }
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let (device, inode) = (it.dev(), it.ino());
+    Ok(is_listed(&locks, major(device), minor(device), inode))
+}
+
+/// Whether a file is in the kernel's list of locks: `1: FLOCK ADVISORY WRITE 42 00:1a:77 0 EOF`.
+fn is_listed(locks: &str, major: u64, minor: u64, inode: u64) -> bool {
+    let file = format!("{major:02x}:{minor:02x}:{inode}");
+    locks.lines().any(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next() == Some("FLOCK") && words.any(|word| word == file)
+    })
+}
+
+/// Whether this user may remove what is there from a directory that it may write: in a sticky one
+/// only its owner, the directory's, and root may.
+fn may_remove(there: &Metadata, dir: &Path) -> io::Result<bool> {
+    let dir = dir.metadata()?;
+    let this_user = geteuid();
+    let is_own = [there.uid(), dir.uid()].contains(&this_user.as_raw());
+    Ok(dir.mode() & 0o1000 == 0 || this_user.is_root() || is_own)
 }
 
 /// Checks that nobody else can put something in the place of the socket: the directory and all
@@ -193,9 +248,7 @@ fn check_directory(dir: &Path, socket: &Path, flag: &'static str) -> Result<(), 
 /// Takes the lock file beside the socket.
 fn lock(socket: &Path, flag: &'static str) -> Result<Flock<File>, StartError> {
     let failed = |source: io::Error| StartError::os(socket, flag, source);
-    let mut path = socket.as_os_str().to_owned();
-    path.push(".lock");
-    let path = PathBuf::from(path);
+    let path = lock_path(socket);
     // Opening a pipe that somebody left there must not wait.
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
     let opened = OpenOptions::new()
@@ -219,6 +272,13 @@ fn lock(socket: &Path, flag: &'static str) -> Result<Flock<File>, StartError> {
     }
     let path = socket.to_owned();
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| StartError::Taken { path, flag })
+}
+
+/// The lock file beside a socket.
+fn lock_path(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
 }
 
 /// Whether nobody listens at this socket's file.
@@ -303,5 +363,41 @@ mod tests {
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
         let error = listen_in(dir.path(), "s", 0o600).unwrap_err();
         assert!(matches!(error, StartError::OpenDirectory { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_look_sees_who_holds_the_place_and_takes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let look = || vacancy(&path, "--socket").unwrap();
+        assert_eq!(look(), Vacancy::Free);
+        assert!(!lock_path(&path).exists());
+        let kind = SockType::SeqPacket;
+        let (socket, file) = SocketFile::listen(&path, kind, 0o600, "--socket").unwrap();
+        assert_eq!(look(), Vacancy::Held { is_heard: true });
+        drop(socket);
+        assert_eq!(look(), Vacancy::Held { is_heard: false });
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(look(), Vacancy::Held { is_heard: false });
+        drop(file);
+        assert!(lock_path(&path).exists());
+        assert_eq!(look(), Vacancy::Free);
+        // It knows nothing of the lock.
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert_eq!(look(), Vacancy::Listening);
+        std::fs::remove_file(lock_path(&path)).unwrap();
+        std::fs::create_dir(lock_path(&path)).unwrap();
+        let error = vacancy(&path, "--socket").unwrap_err();
+        assert!(matches!(error, StartError::BadLock { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_lock_is_found_in_the_list_by_its_file() {
+        let locks = "1: POSIX  ADVISORY  WRITE 41 00:1a:78 0 EOF\n\
+                     2: FLOCK  ADVISORY  WRITE 42 00:1a:77 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 43 00:1a:77 0 EOF\n";
+        assert!(is_listed(locks, 0, 26, 77));
+        assert!(!is_listed(locks, 0, 26, 78));
+        assert!(!is_listed(locks, 1, 26, 77));
     }
 }

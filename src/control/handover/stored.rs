@@ -23,7 +23,8 @@ impl HandOver {
     /// are not among them: the manager has its own.
     ///
     /// # Errors
-    /// The operating system's, when the manager does not take something in time.
+    /// The operating system's, when the manager does not take something in time. Then the sessions
+    /// have ended.
     pub(in crate::control) fn store(mut self, manager: &Manager) -> io::Result<()> {
         self.state.clients = None;
         self.state.admin = None;
@@ -32,7 +33,9 @@ impl HandOver {
             manager.store(&stored_name(at, &fd.as_raw_fd().to_string()), fd.as_fd())?;
         }
         // The state comes last: without it nothing is taken over.
-        manager.store(&stored_name(at, STATE), sealed(&self.state)?.as_fd())
+        manager.store(&stored_name(at, STATE), sealed(&self.state)?.as_fd())?;
+        self.state.sessions.clear();
+        Ok(())
     }
 
     /// Takes out the sessions for which there is no room among so many stored descriptors, the newest

@@ -1,13 +1,17 @@
 //! `ipc-gateway doctor`: a good set-up, and each fault of one, with real servers.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use ipc_ringbuf::sys;
 use serde_json::Value;
 
-use crate::exit_codes::fails;
+use crate::exit_codes::{STRANGER, fails};
 use crate::support::gateway::{program, start_by};
 use crate::support::server::Server;
+use crate::support::silent::Silent;
 use crate::support::wire::Wire;
 
 const SUBJECT: &str = "beamline.router.v1.decide";
@@ -179,6 +183,37 @@ fn beside_a_gateway_its_limits_are_judged() {
 }
 
 #[test]
+fn beside_what_does_not_answer_nothing_is_taken_for_granted() {
+    let gateway = start_by(&[], CONFIG, LOOPBACK);
+    let socket = gateway.socket.to_str().unwrap();
+    let at = |name: &str| {
+        let path = gateway.socket.with_file_name(name);
+        path.to_str().unwrap().to_owned()
+    };
+    let examine = |admin: &str| {
+        let mut command = Command::new(program());
+        command.arg("doctor").args(LOOPBACK);
+        command.args(["--config", &at("config.toml"), "--socket", socket]);
+        Report::of(command.args(["--admin", admin]))
+    };
+    let place = |report: &Report| {
+        let mut findings = report.findings.iter();
+        let it = findings.find(|it| it["found"].as_str().unwrap().contains(socket));
+        it.unwrap()["level"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(place(&examine(&at("admin.sock"))), "OK");
+    // Its place is held, and with this --admin it is another gateway that holds it.
+    let report = examine(&at("other.sock"));
+    report.has("process", "OK", "no gateway listens");
+    assert_eq!(place(&report), "FAIL");
+    // Something is there that says nothing.
+    let _silent = std::os::unix::net::UnixListener::bind(at("silent.sock")).unwrap();
+    let report = examine(&at("silent.sock"));
+    report.has("process", "WARN", "no answer in 3s");
+    assert_eq!(place(&report), "WARN");
+}
+
+#[test]
 fn as_json_it_is_an_array_of_four_texts_and_as_text_a_line_and_what_to_do() {
     let setup = Setup::new(CONFIG);
     let server = Server::start();
@@ -273,6 +308,16 @@ fn a_user_that_may_not_ask_is_told_what_is_not_known() {
 }
 
 #[test]
+fn of_a_server_that_answers_nothing_the_inbox_is_not_known() {
+    let setup = Setup::new(&format!("{CONFIG}nats.connect_timeout = \"300ms\"\n"));
+    let report = setup.examine(&Silent::start().url);
+    report.has("nats.connect", "OK", "connected");
+    report.has("nats.inbox", "WARN", "no answer in 300ms");
+    report.has("nats.round_trip", "WARN", "nothing has come back");
+    report.has("nats.permission", "WARN", "not known");
+}
+
+#[test]
 fn an_inbox_that_the_user_may_not_subscribe_to_fails() {
     let setup = Setup::new(CONFIG);
     let server = setup.server(&guarded("publish: \">\", subscribe: \"gw.>\""));
@@ -343,6 +388,38 @@ fn a_place_that_cannot_be_had_fails() {
     let words = format!("{} exists and is not a socket", setup.at("gateway.sock"));
     assert!(report.text.contains(&words), "{}", report.text);
     assert!(report.text.contains("choose another --socket"));
+}
+
+#[test]
+fn a_stale_socket_that_only_its_owner_may_remove_fails() {
+    if sys::own_uid() != 0 {
+        return;
+    }
+    let setup = Setup::new(CONFIG);
+    let open = |path: &str, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let socket = setup.at("gateway.sock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    open(&socket, 0o777);
+    open(&setup.at("."), 0o1777);
+    // By another process, so that what other tests start does not inherit a file that is written.
+    let copied = Command::new("cp")
+        .arg(program())
+        .arg(setup.at("program"))
+        .status();
+    assert!(copied.unwrap().success());
+    let examine = |user: u32| {
+        let mut command = Command::new(setup.at("program"));
+        command.arg("doctor").args(LOOPBACK).env_clear();
+        command.args(["--config", &setup.at("config.toml"), "--socket", &socket]);
+        Report::of(command.uid(user).gid(user).current_dir("/"))
+    };
+    let words = format!("no permission for {socket}");
+    let report = examine(STRANGER);
+    assert!(report.text.contains(&words), "{}", report.text);
+    let report = examine(0);
+    assert!(!report.text.contains(&words), "{}", report.text);
 }
 
 #[test]

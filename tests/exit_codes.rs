@@ -19,7 +19,7 @@ use crate::support::gateway::{attach, start, start_configured};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ipc-gateway");
 const OPERATIONS: &str = include_str!("../docs/OPERATIONS.md");
 /// A user that owns nothing here.
-const STRANGER: u32 = 4242;
+pub(crate) const STRANGER: u32 = 4242;
 
 fn run(program: &Path, arguments: &[&str], stranger: bool) -> Output {
     let mut command = Command::new(program);
@@ -141,6 +141,14 @@ fn a_socket_that_the_user_may_not_open_is_77() {
     mode(dir, 0o755);
     mode(&gateway.socket, 0o600);
     says(&run(&program, &arguments, true), 77, &words);
+    let bench = [
+        "bench",
+        "--duration",
+        "1s",
+        "--socket",
+        text(&gateway.socket),
+    ];
+    says(&run(&program, &bench, true), 77, &words);
     // The admin server's socket is its owner's.
     says(&run(&program, &top, true), 77, &not_asked);
     let health = ["health", "--socket", text(&gateway.socket)];
@@ -164,6 +172,9 @@ fn a_user_whom_the_policies_do_not_admit_is_77() {
         let own = format!("user {} may not attach", sys::own_uid());
         fails(&arguments, 77, &["UID_DENIED", &own, "run as a user"]);
     }
+    let bench = ["bench", "--clients", "2", "--duration", "1s", "--socket"];
+    let bench = [&bench[..], &[text(&gateway.socket)]].concat();
+    fails(&bench, 77, &["UID_DENIED", "run as a user"]);
 }
 
 #[test]

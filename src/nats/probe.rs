@@ -43,10 +43,10 @@ pub struct Seen {
     pub version: String,
     /// Largest message that it takes, in bytes.
     pub max_payload: usize,
-    /// Nanoseconds of a question and its answer.
-    pub round_trip_ns: u64,
-    /// Whether answers can be had: why not, if not.
-    pub inbox: Result<(), String>,
+    /// Nanoseconds of a question and its answer; none if nothing has come back.
+    pub round_trip_ns: Option<u64>,
+    /// Whether this user may subscribe to its inbox; why that is not known, if not.
+    pub inbox: Result<bool, String>,
     /// What this user may do; why that is not known, if not.
     pub permissions: Result<Permissions, String>,
     /// For each subject that was asked about the streams that capture it; why that is not known, if
@@ -172,6 +172,9 @@ struct Line {
     asked: u64,
     /// Subjects that the server refused.
     refused: Vec<String>,
+    /// Whether an answer has come, or a refusal. The server takes what it is sent in its order, so it
+    /// has then judged the subscription to the inbox too.
+    is_heard: bool,
     limit: Duration,
 }
 
@@ -186,6 +189,7 @@ impl Line {
             inbox,
             asked: 0,
             refused: Vec::new(),
+            is_heard: false,
             limit: settings.connect_timeout,
         })
     }
@@ -195,13 +199,15 @@ impl Line {
         let sent = System.now();
         let permissions = self.permissions().await;
         let round_trip_ns = System.now().since(sent);
-        let inbox = match self.refused.iter().find(|subject| self.is_inbox(subject)) {
-            Some(subject) => Err(format!("this user may not subscribe to {subject}")),
-            None => Ok(()),
+        let round_trip_ns = self.is_heard.then_some(round_trip_ns);
+        let streams = if self.is_deaf() {
+            Err("this user may not subscribe to its inbox".to_owned())
+        } else {
+            self.streams(subjects).await
         };
-        let streams = match &inbox {
-            Ok(()) => self.streams(subjects).await,
-            Err(reason) => Err(reason.clone()),
+        let inbox = match &permissions {
+            Err(reason) if !self.is_heard => Err(reason.clone()),
+            _ => Ok(!self.is_deaf()),
         };
         let info = self.wire.info();
         Seen {
@@ -213,6 +219,11 @@ impl Line {
             permissions,
             streams,
         }
+    }
+
+    /// Whether the server has refused the subscription to the inbox.
+    fn is_deaf(&self) -> bool {
+        self.refused.iter().any(|subject| self.is_inbox(subject))
     }
 
     fn is_inbox(&self, subject: &str) -> bool {
@@ -281,6 +292,7 @@ impl Line {
                     let address = self.inbox.parse(self.wire.subject(&head));
                     let message = self.wire.take(&head);
                     if address == Some(Address::Reply(question)) {
+                        self.is_heard = true;
                         return Ok(message);
                     }
                 }
@@ -290,6 +302,7 @@ impl Line {
                     else {
                         continue;
                     };
+                    self.is_heard = true;
                     self.refused.push(refused.to_owned());
                     if refused == subject || self.is_inbox(refused) {
                         return Err(format!("the server does not let this user use {refused}"));

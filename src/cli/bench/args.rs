@@ -62,7 +62,7 @@ pub struct BenchArgs {
     pub threads: bool,
 
     /// Most requests in flight in each client.
-    #[arg(long, value_name = "W", default_value = "64", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "W", default_value = "64", value_parser = clap::value_parser!(u32).range(1..=32_768))]
     pub window: u32,
 
     /// Bytes of each payload, such as 256 or 4KiB.

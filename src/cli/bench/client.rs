@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 
-use ipc_ringbuf::ClientBuilder;
+use ipc_ringbuf::{AttachError, ClientBuilder};
 
 use super::super::exit::Exit;
 use super::super::output::{complain, print_line};
@@ -136,7 +136,7 @@ impl Member {
             .name(format!("bench-{}", self.number))
             .wait_strategy(plan.wait.into())
             .connect()
-            .map_err(|error| (Cause::Unreachable, error.to_string()))?;
+            .map_err(|error| (cause(&error), error.to_string()))?;
         let route = client.route(&plan.route).ok_or_else(|| {
             other(format!(
                 "the gateway has no route {:?}; its configuration names the routes",
@@ -164,5 +164,13 @@ impl Member {
             fault: None,
         };
         Ok(Some(load.run(start, start.after(plan.duration), pace)))
+    }
+}
+
+/// Tells a user who may not attach from all else, as the exit code of `call` does.
+fn cause(error: &AttachError) -> Cause {
+    match Exit::from(error) {
+        Exit::NoPermission => Cause::Forbidden,
+        _ => Cause::Unreachable,
     }
 }

@@ -47,6 +47,9 @@ pub(super) enum Failure {
     /// The gateway cannot be reached.
     #[error("{0}")]
     Unreachable(String),
+    /// This user may not attach.
+    #[error("{0}")]
+    Forbidden(String),
     /// A client could not begin.
     #[error("{0}")]
     Client(String),
@@ -68,6 +71,7 @@ impl Failure {
     pub(super) const fn exit(&self) -> Exit {
         match self {
             Self::Unreachable(_) => Exit::Unavailable,
+            Self::Forbidden(_) => Exit::NoPermission,
             Self::Client(_) | Self::Ended | Self::Interrupted => Exit::Failure,
             Self::Os(_) => Exit::OsError,
             Self::Histogram(_) => Exit::Software,
@@ -181,6 +185,7 @@ impl Crew {
                 Ok(Event::Said(_, Said::Failed { cause, message })) => {
                     return Err(match cause {
                         Cause::Unreachable => Failure::Unreachable(message),
+                        Cause::Forbidden => Failure::Forbidden(message),
                         Cause::Other => Failure::Client(message),
                     });
                 }

@@ -69,6 +69,8 @@ pub(super) enum Said {
 pub(super) enum Cause {
     /// The gateway cannot be reached or refuses.
     Unreachable,
+    /// This user may not attach.
+    Forbidden,
     /// Anything else.
     Other,
 }

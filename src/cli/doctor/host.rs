@@ -55,7 +55,7 @@ impl HostFacts {
                 // What its sessions hold is part of what users may have.
                 let own = match process {
                     Process::Gateway(_) => granted("status").and_then(|text| shared_bytes(&text)),
-                    Process::Own | Process::Unseen => None,
+                    Process::Own | Process::Unseen | Process::Unknown { .. } => None,
                 };
                 memory(&granted("cgroup").unwrap_or_default(), own.unwrap_or(0))
             },
@@ -70,7 +70,7 @@ impl HostFacts {
                     Some(allowed_cores(&text)?.min(quota.unwrap_or(usize::MAX)))
                 }),
                 // This knows the quota of the control group too.
-                Process::Own | Process::Unseen => None,
+                Process::Own | Process::Unseen | Process::Unknown { .. } => None,
             }
             .unwrap_or_else(|| available_parallelism().map_or(1, usize::from)),
             isolated: line(&format!("{cpu}/isolated")).filter(|list| !list.is_empty()),

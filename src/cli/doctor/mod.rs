@@ -46,7 +46,7 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     let process = Process::find(&config.control.admin);
     let mut findings = vec![process.finding()];
     findings.extend(machine::judge(&HostFacts::look(&process), &config));
-    findings.extend(place::examine(&config.control));
+    findings.extend(place::examine(&config.control, &process));
     if config.upstream == UpstreamKind::Nats {
         let subjects: Vec<&str> = config
             .routes

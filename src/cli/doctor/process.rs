@@ -2,10 +2,11 @@
 //! A shell has other limits than a service, and is confined otherwise.
 
 use std::fs::read;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::finding::{Check, Finding};
-use crate::cli::top::running;
+use crate::cli::top::{NoStatus, running};
 use crate::settings::AdminAddress;
 
 /// A process.
@@ -13,18 +14,27 @@ use crate::settings::AdminAddress;
 pub(super) enum Process {
     /// The gateway that answers at the admin server's address.
     Gateway(u32),
-    /// This one.
+    /// This one: there is no admin server at its address.
     Own,
     /// This one, as of the gateway that answers nothing is seen.
     Unseen,
+    /// This one, as whether a gateway runs is not known: there is something that does not answer, or
+    /// not as this release does.
+    Unknown {
+        /// What happened.
+        reason: String,
+        /// What to do.
+        advice: &'static str,
+    },
 }
 
 impl Process {
     /// Asks at this address. A number that belongs to no process of this name is of another machine or
     /// container.
     pub(super) fn find(address: &AdminAddress) -> Self {
-        let Some(pid) = running(address) else {
-            return Self::Own;
+        let pid = match running(address) {
+            Ok(pid) => pid,
+            Err(error) => return Self::without(address, &error),
         };
         let name = |pid: &str| read(Path::new("/proc").join(pid).join("comm")).ok();
         match name(&pid.to_string()) {
@@ -36,11 +46,42 @@ impl Process {
         }
     }
 
+    /// Without an answer from this address, for this reason.
+    fn without(address: &AdminAddress, error: &NoStatus) -> Self {
+        let advice = match error {
+            NoStatus::Unreachable(error) => match error.kind() {
+                ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::ConnectionRefused => {
+                    return Self::Own;
+                }
+                ErrorKind::PermissionDenied => {
+                    "Run it as the gateway's user, or let its group in: control.admin_mode."
+                }
+                ErrorKind::TimedOut => {
+                    "A gateway there is stopped or hangs: see its log, and end or restart it."
+                }
+                _ => "See what is at control.admin: a gateway answers otherwise.",
+            },
+            NoStatus::Other(_) => {
+                "Run the doctor of the gateway's own release beside it, or see what else listens at \
+                 control.admin."
+            }
+        };
+        Self::Unknown {
+            reason: format!("{address}: {error}"),
+            advice,
+        }
+    }
+
+    /// Whether a gateway has answered.
+    pub(super) const fn is_gateway(&self) -> bool {
+        matches!(self, Self::Gateway(_) | Self::Unseen)
+    }
+
     /// Where the kernel tells about it.
     pub(super) fn directory(&self) -> PathBuf {
         match self {
             Self::Gateway(pid) => Path::new("/proc").join(pid.to_string()),
-            Self::Own | Self::Unseen => PathBuf::from("/proc/self"),
+            Self::Own | Self::Unseen | Self::Unknown { .. } => PathBuf::from("/proc/self"),
         }
     }
 
@@ -54,7 +95,7 @@ impl Process {
             }
             Self::Own => {
                 let found =
-                    format!("{own} this process's own; no gateway answers at the admin socket");
+                    format!("{own} this process's own; no gateway listens at the admin address");
                 Finding::ok(Check::Process, found)
             }
             Self::Unseen => Finding::warn(
@@ -64,6 +105,11 @@ impl Process {
                 ),
                 "Run it where the gateway runs: in its container, or in the machine's own namespace of \
                  processes.",
+            ),
+            Self::Unknown { reason, advice } => Finding::warn(
+                Check::Process,
+                format!("{own} this process's own; whether a gateway runs is not known: {reason}"),
+                *advice,
             ),
         }
     }
@@ -84,5 +130,28 @@ mod tests {
         assert_eq!(Process::Unseen.finding().level, Level::Warn);
         let one = Process::Gateway(1);
         assert_eq!(one.directory(), Path::new("/proc/1"));
+    }
+
+    #[test]
+    fn only_where_nobody_listens_there_is_no_gateway() {
+        let address = AdminAddress::Unix("/run/g/admin.sock".into());
+        let unreachable = |kind: ErrorKind| NoStatus::Unreachable(kind.into());
+        for kind in [ErrorKind::NotFound, ErrorKind::ConnectionRefused] {
+            assert_eq!(Process::without(&address, &unreachable(kind)), Process::Own);
+        }
+        let other = NoStatus::Other("it answers with status 500".to_owned());
+        for (error, words) in [
+            (unreachable(ErrorKind::PermissionDenied), "admin_mode"),
+            (unreachable(ErrorKind::TimedOut), "hangs"),
+            (unreachable(ErrorKind::InvalidData), "control.admin"),
+            (other, "release"),
+        ] {
+            let process = Process::without(&address, &error);
+            let finding = process.finding();
+            assert_eq!(finding.level, Level::Warn, "{finding}");
+            assert!(finding.found.contains("/run/g/admin.sock: "), "{finding}");
+            assert!(finding.advice.contains(words), "{finding}");
+            assert!(!process.is_gateway());
+        }
     }
 }

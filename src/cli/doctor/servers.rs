@@ -14,6 +14,8 @@ const LEAST_PAYLOAD: usize = 64 << 10;
 const FAR: Duration = Duration::from_millis(10);
 /// The oldest release that the tests run against.
 const OLDEST: (u32, u32) = (2, 9);
+/// The newest one.
+const NEWEST: (u32, u32) = (2, 14);
 
 /// Findings for each server, in the order of `nats.urls`.
 pub(super) fn judge(probes: &[Probe], config: &Config) -> Vec<Finding> {
@@ -72,8 +74,13 @@ fn version(place: &str, seen: &Seen) -> Finding {
     let mut numbers = version.split('.').map(|part| part.parse::<u32>().ok());
     let found = format!("{place}: nats-server {version}");
     match (numbers.next().flatten(), numbers.next().flatten()) {
-        (Some(major), Some(minor)) if (major, minor) >= OLDEST => {
+        (Some(major), Some(minor)) if (OLDEST..=NEWEST).contains(&(major, minor)) => {
             Finding::ok(Check::Version, found)
+        }
+        // Releases of the same major number stay compatible.
+        (Some(major), Some(minor)) if major == NEWEST.0 && minor > NEWEST.1 => {
+            let newer = "newer than 2.14, the newest that the gateway is tested with";
+            Finding::ok(Check::Version, format!("{found}, {newer}"))
         }
         _ => Finding::warn(
             Check::Version,
@@ -86,23 +93,38 @@ fn version(place: &str, seen: &Seen) -> Finding {
 
 fn inbox(place: &str, seen: &Seen, prefix: &str) -> Finding {
     match &seen.inbox {
-        Ok(()) => Finding::ok(
+        Ok(true) => Finding::ok(
             Check::Inbox,
             format!("{place}: this user may subscribe to its inbox"),
         ),
-        Err(reason) => Finding::fail(
+        Ok(false) => Finding::fail(
             Check::Inbox,
-            format!("{place}: {reason}"),
+            format!("{place}: this user may not subscribe to its inbox, {prefix}.>"),
             format!(
                 "Allow this user to subscribe to {prefix}.>, or choose an inbox that it may have: \
                  nats.inbox_prefix."
+            ),
+        ),
+        Err(reason) => Finding::warn(
+            Check::Inbox,
+            format!("{place}: whether this user may subscribe to its inbox is not known: {reason}"),
+            format!(
+                "Run it again. If the server stays silent, see its log, and that this user may \
+                 subscribe to {prefix}.>."
             ),
         ),
     }
 }
 
 fn round_trip(place: &str, seen: &Seen) -> Finding {
-    let time = Duration::from_nanos(seen.round_trip_ns);
+    let Some(nanos) = seen.round_trip_ns else {
+        return Finding::warn(
+            Check::RoundTrip,
+            format!("{place}: nothing has come back"),
+            "Run it again. If the server stays silent, see its log and its load.",
+        );
+    };
+    let time = Duration::from_nanos(nanos);
     let found = format!("{place}: {time:.1?}");
     if time < FAR {
         return Finding::ok(Check::RoundTrip, found);
@@ -220,8 +242,8 @@ kind = "stream"
         Seen {
             version: "2.14.0".to_owned(),
             max_payload: 1 << 20,
-            round_trip_ns: 100_000,
-            inbox: Ok(()),
+            round_trip_ns: Some(100_000),
+            inbox: Ok(true),
             permissions: Ok(Permissions::default()),
             streams: Ok(Some(streams.collect())),
         }
@@ -259,14 +281,47 @@ kind = "stream"
         assert_eq!(with(|_| {}), []);
         let old = with(|seen| seen.version = "2.8.4".to_owned());
         assert_eq!(kinds(&old), [(Check::Version, Level::Warn)]);
-        let mute = with(|seen| seen.inbox = Err("no".to_owned()));
-        assert_eq!(kinds(&mute), [(Check::Inbox, Level::Fail)]);
-        let far = with(|seen| seen.round_trip_ns = 10_000_000);
+        let deaf = with(|seen| seen.inbox = Ok(false));
+        assert_eq!(kinds(&deaf), [(Check::Inbox, Level::Fail)]);
+        let far = with(|seen| seen.round_trip_ns = Some(10_000_000));
         assert_eq!(kinds(&far), [(Check::RoundTrip, Level::Warn)]);
         let small = |bytes| kinds(&with(|seen| seen.max_payload = bytes));
         assert_eq!(small((1 << 20) - 1), [(Check::MaxPayload, Level::Warn)]);
         assert_eq!(small(64 << 10), [(Check::MaxPayload, Level::Warn)]);
         assert_eq!(small((64 << 10) - 1), [(Check::MaxPayload, Level::Fail)]);
+    }
+
+    #[test]
+    fn of_a_server_that_says_nothing_nothing_is_known() {
+        let silent = with(|seen| {
+            seen.inbox = Err("no answer in 5s".to_owned());
+            seen.round_trip_ns = None;
+        });
+        let warn = |check| (check, Level::Warn);
+        assert_eq!(kinds(&silent), [warn(Check::Inbox), warn(Check::RoundTrip)]);
+        assert!(silent[0].2.ends_with("is not known: no answer in 5s"));
+    }
+
+    #[test]
+    fn a_newer_server_is_ok_and_said_to_be_newer_unless_it_is_of_another_major_release() {
+        let config = configured("");
+        let found = |number: &str| {
+            let mut seen = good(&config);
+            seen.version = number.to_owned();
+            version("h:1", &seen)
+        };
+        for (number, level, is_newer) in [
+            ("2.8.4", Level::Warn, false),
+            ("2.9.0", Level::Ok, false),
+            ("2.14.9", Level::Ok, false),
+            ("2.15.0-RC.1", Level::Ok, true),
+            ("3.0.0", Level::Warn, false),
+            ("", Level::Warn, false),
+        ] {
+            let found = found(number);
+            assert_eq!(found.level, level, "{found}");
+            assert_eq!(found.found.contains("newer than 2.14"), is_newer, "{found}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::io;
 
-use crate::cli::admin::{self, LIMIT, not_reachable, unanswered, within};
+use crate::cli::admin::{self, not_reachable, unanswered};
 use crate::cli::exit::Exit;
 use crate::settings::AdminAddress;
 use crate::status::Status;
@@ -13,7 +13,7 @@ const MOST: u64 = 64 << 20;
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum NoStatus {
+pub(in crate::cli) enum NoStatus {
     /// Nobody answers.
     Unreachable(io::Error),
     /// What answers is no gateway that can say this.
@@ -47,14 +47,12 @@ impl fmt::Display for NoStatus {
     }
 }
 
-/// Asks, and waits for the answer for at most [`LIMIT`].
+/// Asks, and waits for the answer for at most [`admin::LIMIT`].
 ///
 /// # Errors
 /// Why there is none.
 pub(super) fn ask(address: &AdminAddress) -> Result<Status, NoStatus> {
-    let address = address.clone();
-    let answer = within(LIMIT, move || admin::get(&address, "/status", MOST));
-    let answer = answer.map_err(NoStatus::Unreachable)?;
+    let answer = admin::get(address, "/status", MOST).map_err(NoStatus::Unreachable)?;
     match answer.status {
         200 => serde_json::from_str(&answer.body).map_err(|error| {
             NoStatus::Other(format!(

@@ -95,7 +95,7 @@ impl Live<'_> {
                 if self.signals.try_recv().is_ok() {
                     return Ok(());
                 }
-                if self.hear()? {
+                if self.hear() {
                     break;
                 }
                 let wait = LOOK.min(self.due.until(System.now()));
@@ -112,15 +112,21 @@ impl Live<'_> {
     }
 
     /// Asks when it is time, and takes what has been answered. Returns whether there was anything.
-    fn hear(&mut self) -> io::Result<bool> {
+    fn hear(&mut self) -> bool {
         let now = System.now();
         if self.asked.is_none() {
             if self.due > now {
-                return Ok(false);
+                return false;
             }
-            let address = self.address.clone();
-            self.asked = Some(aside(move || ask(&address))?);
             self.due = now.after(self.app.interval);
+            let address = self.address.clone();
+            match aside(move || ask(&address)) {
+                Ok(asked) => self.asked = Some(asked),
+                Err(error) => {
+                    self.app.heard(Err(format!("cannot ask: {error}")));
+                    return true;
+                }
+            }
         }
         let answer = match self.asked.as_ref().map(Receiver::try_recv) {
             Some(Ok(answer)) => answer.map_err(|error| error.to_string()),
@@ -128,11 +134,11 @@ impl Live<'_> {
             _ => {
                 // Not to be looked at all the time meanwhile.
                 self.due = self.due.max(now.after(LOOK));
-                return Ok(false);
+                return false;
             }
         };
         self.asked = None;
         self.app.heard(answer);
-        Ok(true)
+        true
     }
 }

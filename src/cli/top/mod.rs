@@ -32,6 +32,7 @@ mod view;
 use std::process::ExitCode;
 
 pub use args::TopArgs;
+pub(super) use ask::NoStatus;
 pub use sessions::Column;
 
 use super::exit::Exit;
@@ -39,10 +40,12 @@ use super::output::complain;
 use crate::config::admin_address;
 use crate::settings::AdminAddress;
 
-/// The process of the gateway that answers at this address; none when none does.
-#[must_use]
-pub(super) fn running(address: &AdminAddress) -> Option<u32> {
-    ask::ask(address).ok().map(|status| status.gateway.pid)
+/// The process of the gateway that answers at this address.
+///
+/// # Errors
+/// Why none does.
+pub(super) fn running(address: &AdminAddress) -> Result<u32, NoStatus> {
+    ask::ask(address).map(|status| status.gateway.pid)
 }
 
 /// Shows the view until it is left; exit 0, or 69 when there is no gateway at the start, 77

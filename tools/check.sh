@@ -122,7 +122,8 @@ NATS_SERVER="$NATS_SERVER_2_14" ./tools/proofs.sh asan-gateway
 
 step "instructions of the hot paths"
 debian valgrind valgrind
-./tools/profile.sh instructions --check
+# 3: the record is of other versions of compiler, C library or valgrind.
+./tools/profile.sh instructions --check || (($? == 3))
 
 step "the gateway under valgrind, with every kind of fault"
 NATS_SERVER="$NATS_SERVER_2_14" ./tools/proofs.sh valgrind

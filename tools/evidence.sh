@@ -16,6 +16,9 @@
 #   130, 143   a run was interrupted, and the rest not begun
 # None of them says that a gate is reached: `readiness --gate staging` has an exit code for that.
 set -euo pipefail
+# What runs ends in order, and what it leaves may be a verdict like any other.
+trap 'exit 130' INT
+trap 'exit 143' TERM
 cd "$(dirname "$0")/.."
 
 usage() { sed -n '2,18s/^# \{0,1\}//p' "$0"; }

@@ -29,7 +29,8 @@ callgrind      the same, counting every instruction instead of sampling: the gat
 Needs: bash, Python 3, the Rust toolchain; valgrind for instructions and callgrind, perf for perf,
 nats-server for --nats (tools/setup.sh finds or installs it).
 Environment: NATS_SERVER names the nats-server binary to use.
-Exit codes: 0 done, 1 failure or a difference, 2 usage, 130 Ctrl-C.
+Exit codes: 0 done, 1 failure or a difference, 2 usage, 3 not judged (the record is of other versions
+of compiler, C library or valgrind), 130 Ctrl-C.
 TEXT
 }
 
@@ -83,6 +84,7 @@ readonly RECORD=benches/instructions.txt
 readonly START=60 END=20
 # Most that a count may differ from the record, in percent.
 readonly TOLERANCE=5
+readonly UNDECIDED=3
 # The C library picks memcpy and memset by what the processor can do. Without these features it takes
 # the form for SSE2, which every x86-64 has, so that the counts do not depend on the machine. (Else
 # valgrind's processor, which has AVX2 where the machine has, gets the form with `rep movsb`, of
@@ -268,6 +270,7 @@ instructions() {
         # Another compiler or C library makes other instructions of the same code.
         compare || true
         say "not judged: the record is of other versions than $(versions)"
+        exit "$UNDECIDED"
       fi
       ;;
     record)

@@ -113,7 +113,13 @@ fuzz() {
   fi
   export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$PWD/target/fuzz"
   cd ringbuf
-  for target in $(cargo fuzz list); do
+  local targets
+  targets=$(cargo fuzz list)
+  [[ $targets ]] || {
+    echo "proofs.sh: there are no fuzz targets" >&2
+    exit 1
+  }
+  for target in $targets; do
     echo "-- $target for $seconds s"
     # An input that takes 10 s is a hang, and a finding.
     cargo fuzz run "$target" -- -max_total_time="$seconds" -timeout=10 \

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ pub(crate) enum SoakError {
         what: String,
         said: String,
     },
-    /// SIGINT or SIGTERM.
+    /// SIGINT, SIGTERM or SIGHUP.
     #[error("interrupted; everything has been ended")]
     Interrupted,
     /// The operating system.
@@ -49,7 +50,7 @@ impl SoakError {
     }
 }
 
-/// SIGINT and SIGTERM as something that can be looked at. Handlers are not inherited, so the parts
+/// SIGINT, SIGTERM and SIGHUP as something that can be looked at. Handlers are not inherited, so the parts
 /// heed their signals as always.
 #[derive(Debug)]
 pub(crate) struct Interrupt(Receiver<()>);
@@ -59,11 +60,12 @@ impl Interrupt {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()?;
-        let (mut int, mut term) = {
+        let (mut int, mut term, mut hup) = {
             let _entered = runtime.enter();
             (
                 signal(SignalKind::interrupt())?,
                 signal(SignalKind::terminate())?,
+                signal(SignalKind::hangup())?,
             )
         };
         let (tell, interrupts) = channel();
@@ -73,6 +75,7 @@ impl Interrupt {
                     tokio::select! {
                         _ = int.recv() => {}
                         _ = term.recv() => {}
+                        _ = hup.recv() => {}
                     }
                     if tell.send(()).is_err() {
                         return;
@@ -139,6 +142,8 @@ impl Part {
     ) -> Result<Self, SoakError> {
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child = command
+            // A Ctrl-C is for us, who end the parts in order.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -60,6 +60,7 @@ pub(crate) struct Stage {
     logs: [Sink; 2],
     /// Lines of ended gateways that tell of a panic.
     pub(crate) panics: usize,
+    disorderly: usize,
     directory: tempfile::TempDir,
 }
 
@@ -107,6 +108,7 @@ impl Stage {
             serve,
             logs,
             panics: 0,
+            disorderly: 0,
             directory,
         };
         stage.gateway.wait_for("serving", interrupt)?;
@@ -186,8 +188,10 @@ impl Stage {
         Ok(())
     }
 
-    /// Starts a gateway in the place of one that has ended. It serves as soon as it says so.
-    pub(crate) fn restart_gateway(&mut self) -> Result<(), SoakError> {
+    /// Starts a gateway in the place of one that drains or has ended. It serves as soon as it says so.
+    pub(crate) fn restart_gateway(&mut self, interrupt: &Interrupt) -> Result<(), SoakError> {
+        let before = self.gateway.end(interrupt)?;
+        self.disorderly += usize::from(!before.success());
         self.panics += self.count_panics();
         self.gateway = start_gateway(&self.programs, &self.serve, self.logs[1].clone())?;
         Ok(())
@@ -219,6 +223,7 @@ impl Stage {
             in_order: gateway.success(),
             how: gateway.to_string(),
             panics: self.panics,
+            disorderly: self.disorderly,
             received: count(&counts, "received="),
             counts,
         })
@@ -234,6 +239,8 @@ pub(crate) struct Ended {
     pub(crate) how: String,
     /// How often a gateway panicked.
     pub(crate) panics: usize,
+    /// Gateways before the last that ended with something else than 0.
+    pub(crate) disorderly: usize,
     /// Requests that the Router received.
     pub(crate) received: u64,
     /// Everything that the Router counted.

@@ -262,7 +262,7 @@ fn end(
             stage.order_proxy("pass");
         }
         Fault::Backpressure => stage.router.signal("-USR2")?,
-        Fault::GatewayRestarted => stage.restart_gateway()?,
+        Fault::GatewayRestarted => stage.restart_gateway(interrupt)?,
     }
     Ok(())
 }

@@ -188,11 +188,12 @@ impl Maker {
                 let before = late(&Counters::take(&stage.socket)?);
                 self.time_out(count, interrupt)?;
                 let mut now = before;
-                interrupt.until(PATIENCE, || {
+                let all = interrupt.until(PATIENCE, || {
                     now = late(&Counters::take(&stage.socket)?);
                     Ok(now >= before + count)
                 })?;
-                Ok(now - before)
+                all.map(|_| now - before)
+                    .ok_or_else(|| stuck("late replies", &self.account))
             }
             Kind::Attaches => attach(count, stage, interrupt),
             Kind::Reconnects => reconnect(count, stage, interrupt),

@@ -231,11 +231,15 @@ fn ends(found: &Measured) -> Check {
     let ok = found.series.total.count(Code::Ok);
     let before = found.measured.count(Code::Ok);
     let received = ended.received;
-    let holds = ended.in_order && ended.panics == 0 && clients == count && received >= ok + before;
+    let holds = ended.in_order
+        && ended.panics == 0
+        && ended.disorderly == 0
+        && clients == count
+        && received >= ok + before;
     let text = format!(
-        "gateway {}, {} panics, {clients} of {count} clients; the Router received {received} for \
+        "gateway {}, {} before it not in order, {} panics, {clients} of {count} clients; the Router received {received} for \
          {ok} answers and {before} more while the capacity was measured",
-        ended.how, ended.panics
+        ended.how, ended.disorderly, ended.panics
     );
     Check::new("correct.ends", Verdict::of(holds), required, text)
 }

@@ -1,4 +1,4 @@
-//! What a soak is held to (`docs` of the faults, "How to judge a soak"). Each check says what it
+//! What a soak is held to. Each check says what it
 //! requires and what it found; what a run is too short to tell is inconclusive.
 //!
 //! | file | what it judges |

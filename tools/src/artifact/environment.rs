@@ -1,6 +1,7 @@
 //! Where, when and with what a run was made.
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -27,6 +28,9 @@ pub struct Environment {
     pub started: String,
     /// The command line.
     pub command: Vec<String>,
+    /// Variables that tell the programs' allocator something: those whose names begin with `MIMALLOC_`.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
     /// The source that the current directory holds.
     pub git: Git,
     /// The kernel's release.
@@ -84,6 +88,7 @@ impl Environment {
             command: std::env::args_os()
                 .map(|word| word.to_string_lossy().into_owned())
                 .collect(),
+            variables: for_allocators(std::env::vars_os()),
             git: Git::look(),
             kernel: kernel.trim().to_owned(),
             cpu: model(&cpus),
@@ -99,6 +104,17 @@ impl Environment {
 }
 
 impl Environment {
+    /// The command line, with [`variables`](Self::variables) before it as a shell takes them.
+    #[must_use]
+    pub fn command_line(&self) -> String {
+        let variables = self.variables.iter();
+        let mut words: Vec<_> = variables
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        words.extend_from_slice(&self.command);
+        words.join(" ")
+    }
+
     /// The revision that the gateway was built of, of 12 digits; none when it does not say.
     #[must_use]
     pub fn gateway_revision(&self) -> Option<Git> {
@@ -111,6 +127,16 @@ impl Environment {
             dirty: !mark.is_empty(),
         })
     }
+}
+
+fn for_allocators(all: impl IntoIterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
+    all.into_iter()
+        .map(|(name, value)| {
+            let text = |text: OsString| text.to_string_lossy().into_owned();
+            (text(name), text(value))
+        })
+        .filter(|(name, _)| name.starts_with("MIMALLOC_"))
+        .collect()
 }
 
 /// How this tool and the gateway at this path were built.
@@ -190,6 +216,18 @@ mod tests {
         let changed = revision("f66352eada82+modified");
         assert_eq!(changed, Some(("f66352eada82".to_owned(), true)));
         assert_eq!(revision("unknown"), None);
+    }
+
+    #[test]
+    fn what_the_allocator_is_told_stands_before_the_command() {
+        let mut environment =
+            Environment::look("soak", String::new(), &Programs::default(), Value::Null);
+        environment.command = vec!["ipc-soak".to_owned(), "--rate".to_owned(), "50%".to_owned()];
+        let told = [("PASSWORD", "secret"), ("MIMALLOC_PURGE_DELAY", "-1")];
+        let told = told.map(|(name, value)| (name.into(), value.into()));
+        environment.variables = for_allocators(told);
+        let line = environment.command_line();
+        assert_eq!(line, "MIMALLOC_PURGE_DELAY=-1 ipc-soak --rate 50%");
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl Artifact {
             about.gateway_version,
             about.nats_server,
             about.rustc,
-            about.command.join(" "),
+            about.command_line(),
         );
         out.push_str(text.trim());
         out.push_str(

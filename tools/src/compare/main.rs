@@ -53,11 +53,11 @@ mod wire;
 
 use core::fmt::Display;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use ipc_tools::artifact::{Artifact, Check, Verdict};
+use ipc_tools::artifact::{Artifact, Check, Programs, Verdict};
 
 use crate::args::{Command, RunArgs, What};
 use crate::report::Document;
@@ -82,11 +82,13 @@ fn run(what: What) -> Result<(), Failure> {
     match what {
         What::Nats(args) => {
             ipc_tools::stage::end_all_on_signals()?;
-            give(&nats::run(&args)?, "compare-nats", &args.run)
+            let artifact = begin("compare-nats", &args.run, Some(&args.nats_server))?;
+            give(&nats::run(&args)?, artifact, &args.run)
         }
         What::Local(args) => {
             ipc_tools::stage::end_all_on_signals()?;
-            give(&local::run(&args)?, "compare-local", &args.run)
+            let artifact = begin("compare-local", &args.run, None)?;
+            give(&local::run(&args)?, artifact, &args.run)
         }
         What::Client { job } => contenders::run(&serde_json::from_str(&job).or_say("the job")?),
         What::Responder { address, subject } => responder::run(&address, &subject),
@@ -121,30 +123,48 @@ fn run(what: What) -> Result<(), Failure> {
     }
 }
 
+/// Makes the directory of the run where it was asked for, before anything is measured: it says which source
+/// and which programs these are.
+fn begin(
+    kind: &str,
+    args: &RunArgs,
+    nats_server: Option<&str>,
+) -> Result<Option<Artifact>, Failure> {
+    let Some(root) = &args.artifacts else {
+        return Ok(None);
+    };
+    let mut programs = Programs::find();
+    if let Some(gateway) = &args.gateway {
+        programs.gateway = Some(gateway.clone());
+    }
+    programs.nats_server = nats_server.map(PathBuf::from);
+    let configuration = serde_json::json!({
+        "rounds": args.rounds,
+        "seconds": args.seconds,
+        "warmup": args.warmup,
+    });
+    let artifact = Artifact::create_with(root, kind, &programs, configuration);
+    artifact.map(Some).or_say("cannot make the artifact")
+}
+
 /// Prints the document, and leaves it where it was asked for.
-fn give(document: &Document, kind: &str, args: &RunArgs) -> Result<(), Failure> {
+fn give(document: &Document, artifact: Option<Artifact>, args: &RunArgs) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(document).or_say("cannot write the document")?;
     let text = document.text();
     let shown = if args.json { &json } else { &text };
     writeln!(io::stdout(), "{}", shown.trim_end()).or_say("nobody reads the report")?;
-    if let Some(root) = &args.artifacts {
-        leave(document, kind, root, (&json, &text)).or_say("cannot leave the artifact")?;
+    if let Some(artifact) = artifact {
+        leave(document, artifact, (&json, &text)).or_say("cannot leave the artifact")?;
     }
     Ok(())
 }
 
 fn leave(
     document: &Document,
-    kind: &str,
-    root: &Path,
+    mut artifact: Artifact,
     (json, text): (&str, &str),
 ) -> io::Result<()> {
-    let configuration = serde_json::json!({
-        "rounds": document.rounds,
-        "seconds": document.seconds,
-        "warmup": document.warmup,
-    });
-    let mut artifact = Artifact::create(root, kind, configuration)?;
+    let kind = artifact.environment().kind.clone();
     artifact.file("document.json")?.write_all(json.as_bytes())?;
     for target in targets::judge(document) {
         let verdict = if target.is_inconclusive {
@@ -152,7 +172,7 @@ fn leave(
         } else {
             Verdict::from(target.holds())
         };
-        let check = Check::new(&target.id, kind, &target.name, verdict);
+        let check = Check::new(&target.id, kind.as_str(), &target.name, verdict);
         artifact.check(&check.detail(target.detail()))?;
     }
     progress(&format!("left in {}", artifact.path().display()));

@@ -132,7 +132,7 @@ const STABILITY: &str = "stability";
 const PERFORMANCE: &str = "performance";
 /// Half an hour, which is what the slopes need.
 const HALF_AN_HOUR: Need = Need::AtLeast("/duration_s", 1800.0, "seconds");
-/// So many that 337 bytes each cannot be missed (FAULTS, How to judge a soak), and none left out.
+/// So many that 337 bytes each cannot be missed, and none left out.
 const EVENTS: &[Need] = &[
     Need::Release,
     Need::AtMost("/limit_bytes", 0.5, "bytes an event"),
@@ -147,11 +147,28 @@ const EVENTS: &[Need] = &[
     Need::Check("events.reconnects"),
     Need::Check("events.violations"),
 ];
-/// The form of the comparison that its targets are about.
-const COMPARED: &[Need] = &[
+/// The form of the comparisons that their targets are about, with the contenders and cells that the hardest
+/// of them need.
+const THROUGH_NATS: &[Need] = &[
     Need::Release,
     Need::AtLeast("/rounds", 5.0, "rounds"),
     Need::AtLeast("/seconds", 2.0, "seconds"),
+    Need::Check("256x1x1.p50-over-direct-request"),
+    Need::Check("256x4x1.rate-over-direct-request"),
+    Need::Check("256x16x1.CPU-over-direct-request"),
+    Need::Check("256x64x1.rate-over-no-IPC"),
+    Need::Check("256x4x256.rate-over-raw"),
+    Need::Check("256x4x256.rate-over-uds"),
+];
+const WITHOUT_NATS: &[Need] = &[
+    Need::Release,
+    Need::AtLeast("/rounds", 5.0, "rounds"),
+    Need::AtLeast("/seconds", 2.0, "seconds"),
+    Need::Check("64x1x256.rate"),
+    Need::Check("64x1x256.rate-over-uds"),
+    Need::Check("64.best-rate-iceoryx2"),
+    Need::Check("spinning-64x1x1.p50-over-iceoryx2"),
+    Need::Check("asleep-64x1x1.p50-over-two-wake-ups"),
 ];
 
 /// Every line.
@@ -236,14 +253,14 @@ pub(crate) static PLAN: &[Line] = &[
         PERFORMANCE,
         "beside other ways to do the same, through NATS",
         "compare-nats",
-        COMPARED,
+        THROUGH_NATS,
         "target/release/compare nats --rounds 5 --artifacts artifacts",
     ),
     core(
         PERFORMANCE,
         "beside other ways to do the same, without NATS",
         "compare-local",
-        COMPARED,
+        WITHOUT_NATS,
         "target/release/compare local --rounds 5 --artifacts artifacts",
     ),
     core(

@@ -10,7 +10,10 @@ use std::time::Instant;
 use ipc_tools::artifact::{Artifact, Check, Verdict};
 use serde_json::json;
 
-/// Runs it, shows what it prints, and returns whether it ended with 0.
+/// Exit code of a command that could not tell.
+const UNDECIDED: i32 = 3;
+
+/// Runs it, shows what it prints, and returns whether it ended with 0, or with 3, which is inconclusive.
 ///
 /// # Errors
 /// The artifact cannot be written, or the command cannot be started.
@@ -38,12 +41,11 @@ pub(crate) fn record(root: &Path, kind: &str, command: &[String]) -> io::Result<
     written.map_err(|_| io::Error::other("the copy of its output ended early"))??;
     said?;
     let seconds = begun.elapsed().as_secs();
-    let check = Check::new(
-        kind,
-        kind,
-        command.join(" "),
-        Verdict::from(status.success()),
-    );
+    let verdict = match status.code() {
+        Some(UNDECIDED) => Verdict::Inconclusive,
+        _ => Verdict::from(status.success()),
+    };
+    let check = Check::new(kind, kind, command.join(" "), verdict);
     artifact.check(&check.detail(format!("{status}, {seconds} s")))?;
     artifact.finish("What it printed is in `stdout.txt` and `stderr.txt`.\n")
 }

@@ -244,10 +244,10 @@ fn outcome(wanted: Wanted, evidence: &Evidence) -> (Verdict, usize, String) {
         },
         Wanted::Category(category, expected) => {
             let passed = evidence.passed_in(category).min(expected);
-            if passed == expected {
+            let failures = evidence.failures(Some(category));
+            if passed == expected && failures.is_empty() {
                 return (Verdict::Pass, passed, String::new());
             }
-            let failures = evidence.failures(Some(category));
             let why = if failures.is_empty() {
                 format!("only {passed} of {expected} checks are there")
             } else {

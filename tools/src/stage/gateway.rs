@@ -93,9 +93,13 @@ impl Gateway {
     /// Ends it with SIGTERM.
     ///
     /// # Errors
-    /// It does not end.
+    /// It does not end, or not with 0.
     pub fn end(mut self) -> Result<(), Failure> {
-        self.process.terminate().map(|_| ())
+        let status = self.process.terminate()?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Failure::new(format!("the gateway ended with {status}")))
     }
 
     /// All of its counters, as OpenMetrics text.

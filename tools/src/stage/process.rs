@@ -28,7 +28,7 @@ const PEACE: Duration = Duration::from_secs(2);
 /// Exit code after a signal.
 const INTERRUPTED: i32 = 130;
 
-/// Ends what was started when SIGINT or SIGTERM comes. To be called before anything is started.
+/// Ends what was started when SIGINT, SIGTERM or SIGHUP comes. To be called before anything is started.
 ///
 /// # Errors
 /// The operating system's.
@@ -41,12 +41,14 @@ pub fn end_all_on_signals() -> Result<(), Failure> {
     let entered = runtime.enter();
     let mut interrupt = signal(SignalKind::interrupt()).or_say("SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).or_say("SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).or_say("SIGHUP")?;
     drop(entered);
     thread::spawn(move || {
         let heard = runtime.block_on(async {
             tokio::select! {
                 heard = interrupt.recv() => heard,
                 heard = terminate.recv() => heard,
+                heard = hangup.recv() => heard,
             }
         });
         if heard.is_some() {

@@ -71,6 +71,7 @@ fn what_the_router_received_before_the_load_does_not_stand_for_what_it_did_not()
             in_order: true,
             how: "exit status: 0".to_owned(),
             panics: 0,
+            disorderly: 0,
             received,
             counts: String::new(),
         });

@@ -328,7 +328,7 @@ fn f28_absurd_deadlines_are_cut_to_what_the_route_allows() {
         let completion = raw.exchange(&sqe.to_words(), &[]);
         let took = Duration::from_nanos(completion.upstream_ns);
         let expected = Duration::from_millis(expected);
-        let late = expected + Duration::from_millis(100);
+        let late = expected + Duration::from_millis(200);
         assert!((expected..late).contains(&took), "{timeout_ns}: {took:?}");
         // A millisecond can pass before the request is sent.
         let unsent = timeout_ns == 1 && completion.code == Code::ExpiredUnsent;

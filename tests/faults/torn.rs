@@ -60,8 +60,7 @@ fn f12_killed_between_any_two_stores_loses_only_itself() {
         for (step, repeat, may_be_known) in moments(k) {
             let name = format!("torn{deaths}");
             let arguments = [&["--name", &name][..], &ALONE].concat();
-            let mut child =
-                StepChild::start_with(&gateway.socket, step, "kill", repeat, &arguments);
+            let mut child = StepChild::start(&gateway.socket, step, "kill", repeat, &arguments);
             child.died();
             eventually("its session is gone", || gateway.descriptors() <= at_rest);
             let before: Vec<u32> = (0..k).collect();
@@ -101,7 +100,7 @@ fn f12_a_client_that_stops_between_two_stores_is_not_waited_for() {
     let mut children = Vec::new();
     for (step, repeat, _) in moments(2) {
         let arguments = [&["--name", step][..], &ALONE].concat();
-        let child = StepChild::start_with(&gateway.socket, step, "stop", repeat, &arguments);
+        let child = StepChild::start(&gateway.socket, step, "stop", repeat, &arguments);
         let path = format!("/proc/{}/stat", child.pid());
         eventually("it has stopped", || {
             let stat = std::fs::read_to_string(&path).unwrap();

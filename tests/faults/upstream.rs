@@ -206,7 +206,8 @@ fn f30_a_server_that_hangs_is_given_up_and_deadlines_hold_meanwhile() {
         stopped.elapsed()
     );
     assert!(codes.contains(&Code::Timeout), "{codes:?}");
-    assert!(late < Duration::from_millis(100), "{late:?}");
+    // The wrong thing would be the next ping, or a second.
+    assert!(late < Duration::from_millis(300), "{late:?}");
     signal("-CONT", server.pid());
     until_connections(&gateway, 2);
 }

@@ -150,7 +150,8 @@ fn spawn(prefix: &[&str], socket: &Path, dir: &Path, arguments: &[&str]) -> (Chi
         .args(arguments)
         .spawn()
         .unwrap();
-    Lines::of(child.stdout.take().unwrap()).wait_for("serving");
+    let output = child.stdout.take().unwrap();
+    Lines::of(output).wait_for_start(&mut child, "serving");
     let said = Lines::of(child.stderr.take().unwrap());
     (child, said)
 }

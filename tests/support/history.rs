@@ -76,7 +76,8 @@ impl Histories {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        Lines::of(child.stdout.take().unwrap()).wait_for("attached");
+        let output = child.stdout.take().unwrap();
+        Lines::of(output).wait_for_start(&mut child, "attached");
         self.names.push(name.to_owned());
         Historian {
             child,

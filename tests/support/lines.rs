@@ -1,6 +1,7 @@
 //! What a process writes, read as it comes: a pipe that nobody reads would stop its writer.
 
 use std::io::{BufRead as _, BufReader, Read};
+use std::process::Child;
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::SOON;
@@ -47,6 +48,21 @@ impl Lines {
     pub(crate) fn wait_for(&self, what: &str) {
         let text = self.wait(|written| written.ended || written.text.contains(what));
         assert!(text.contains(what), "{what:?} was not said, but: {text}");
+    }
+
+    /// The same of a process that has just been started, which does not outlive a test that waits in vain.
+    pub(crate) fn wait_for_start(&self, child: &mut Child, what: &str) {
+        struct EndInVain<'a>(&'a mut Child);
+        impl Drop for EndInVain<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    self.0.kill().ok();
+                    self.0.wait().ok();
+                }
+            }
+        }
+        let _child = EndInVain(child);
+        self.wait_for(what);
     }
 
     /// Waits for this many lines; returns everything so far.

@@ -40,7 +40,7 @@ impl Polite {
             .unwrap();
         let orders = child.stdin.take();
         let said = Lines::of(child.stdout.take().unwrap());
-        said.wait_for("attached\n");
+        said.wait_for_start(&mut child, "attached\n");
         Self {
             child,
             orders,

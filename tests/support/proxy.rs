@@ -26,7 +26,7 @@ impl Proxy {
             .unwrap();
         let orders = child.stdin.take().unwrap();
         let said = Lines::of(child.stdout.take().unwrap());
-        said.wait_for("listening on ");
+        said.wait_for_start(&mut child, "listening on ");
         let text = said.text();
         let address = text.trim().rsplit(' ').next().unwrap();
         let url = format!("nats://{address}");

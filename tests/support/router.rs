@@ -35,7 +35,8 @@ impl Router {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        Lines::of(child.stdout.take().unwrap()).wait_for("ready");
+        let output = child.stdout.take().unwrap();
+        Lines::of(output).wait_for_start(&mut child, "ready");
         let said = Lines::of(child.stderr.take().unwrap());
         Self { child, said, dir }
     }

@@ -57,6 +57,14 @@ impl Server {
         self.log().matches("Client connection created").count()
     }
 
+    /// Its version without the leading `2.` and what follows the next full stop.
+    pub(crate) fn minor(&self) -> u32 {
+        let log = self.log();
+        let (_, version) = log.split_once("Version:").unwrap();
+        let parts = version.trim_start().split('.').nth(1);
+        parts.unwrap().parse().unwrap()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -97,6 +105,6 @@ fn spawn(arguments: &[String]) -> (Child, Lines) {
         .spawn()
         .expect("nats-server: set NATS_SERVER or install it");
     let log = Lines::of(child.stderr.take().unwrap());
-    log.wait_for("Server is ready");
+    log.wait_for_start(&mut child, "Server is ready");
     (child, log)
 }

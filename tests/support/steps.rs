@@ -19,12 +19,7 @@ pub(crate) struct StepChild {
 
 impl StepChild {
     /// Starts one that dies at this step, when it comes to it for the `repeat`th time.
-    pub(crate) fn start(socket: &Path, step: &str, way: &str, repeat: u32) -> Self {
-        Self::start_with(socket, step, way, repeat, &[])
-    }
-
-    /// The same, with further arguments.
-    pub(crate) fn start_with(
+    pub(crate) fn start(
         socket: &Path,
         step: &str,
         way: &str,

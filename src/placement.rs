@@ -2,8 +2,8 @@
 //!
 //! Unless the configuration says otherwise, workers are pinned when there are more than two cores
 //! and at least one is left for everything else: control, NATS, the clients. They take the last
-//! cores, because interrupts and whatever else is not placed gather on the first. Who asks for it has
-//! them pinned on two cores too. A pinned worker has its core for itself, and spins on it, if one is left
+//! cores, because interrupts and whatever else is not placed gather on the first. Who asks for it (and for threads of
+//! their own) has them pinned on two cores too. A pinned worker has its core for itself, and spins on it, if one is left
 //! for everything else.
 
 pub use core_affinity::CoreId;

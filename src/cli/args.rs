@@ -17,12 +17,12 @@ use super::top::TopArgs;
 use crate::config::{Overrides, parse_duration, parse_size};
 use crate::version;
 
-/// io_uring for NATS: shared-memory rings in front of one batched NATS connection.
+/// io_uring for NATS: shared-memory rings in front of a few batched NATS connections.
 #[derive(Debug, Parser)]
 #[command(name = "ipc-gateway", version, long_version = version::LONG, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 failure, 2 usage, 69 gateway not reachable, \
-                        71 system error, 73 cannot create a socket, 77 not permitted, \
+                        70 a fault of the program, 71 system error, 73 cannot create a socket, 77 not permitted, \
                         78 configuration."
 )]
 pub struct Cli {
@@ -247,7 +247,7 @@ pub struct CallArgs {
     pub count: u64,
 
     /// Most requests in flight at once.
-    #[arg(long, value_name = "W", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "W", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=32_768))]
     pub window: u32,
 
     /// Room for headers and payload of a request or a reply, such as 4KiB.

@@ -44,7 +44,8 @@ pub(super) const WORKERS: Section = Section {
             "pin",
             Bool,
             Depends("with \"split\", more than two cores and more cores than workers"),
-            "Whether each worker is pinned to a core; it is the worker's own if another is left.",
+            "Whether each worker is pinned to a core; it is the worker's own if another is left. Not \
+             with \"merged\".",
         )
         .like("true"),
         Key::new(
@@ -78,13 +79,13 @@ pub(super) const WORKERS: Section = Section {
             "spin",
             Duration("0s", "10ms"),
             Default("\"60us\""),
-            "Longest time to spin on a core of its own before yielding.",
+            "Longest time to spin on a core of its own before yielding; with \"split\", or without NATS.",
         ),
         Key::new(
             "yields",
             Integer(0, 10_000),
             Default("20"),
-            "Most yields before parking.",
+            "Most yields before parking; with \"split\", or without NATS.",
         ),
     ],
 };
@@ -137,7 +138,7 @@ pub(super) const CONTROL: Section = Section {
         ),
         Key::new(
             "max_entries",
-            Integer(2, 65_536),
+            Integer(2, 32_768),
             Default("4096"),
             "Largest ring that a client may ask for, in entries.",
         )

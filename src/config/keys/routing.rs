@@ -58,7 +58,8 @@ pub(super) const ROUTE: Section = Section {
             "idempotent",
             Bool,
             Default("false"),
-            "Whether a request with an idempotency key may be sent again.",
+            "Whether a request that says so may be sent again: a flag of the client, who then sends an \
+             idempotency key too.",
         )
         .live(),
         Key::new(

@@ -35,7 +35,7 @@ pub(super) fn resolve(
         admin,
         admin_mode: mode(&section, "admin_mode", &raw.admin_mode, socket_mode)?,
         max_sessions: section.integer("max_sessions", &raw.max_sessions, 1..=MAX_SESSIONS, 1024)?,
-        max_entries: section.integer("max_entries", &raw.max_entries, 2..=65_536, 4096)?,
+        max_entries: section.integer("max_entries", &raw.max_entries, 2..=32_768, 4096)?,
         max_message_size: section.size(
             "max_message_size",
             &raw.max_message_size,

@@ -90,7 +90,7 @@ fn numbers_out_of_range_are_refused() {
             "nats.connections = 0: must be from 1 to 16",
         ),
         ("control.max_sessions = 0", place, "from 1 to 65536"),
-        ("control.max_entries = 1", place, "from 2 to 65536"),
+        ("control.max_entries = 65536", place, "from 2 to 32768"),
         (
             "control.quota.sessions = 0",
             place,

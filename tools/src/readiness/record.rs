@@ -93,8 +93,9 @@ mod tests {
     }
 
     #[test]
-    fn one_that_does_not_fails() {
-        assert_eq!(run("exit 3").0, Verdict::Fail);
+    fn one_that_does_not_fails_or_could_not_tell() {
+        assert_eq!(run("exit 1").0, Verdict::Fail);
+        assert_eq!(run("exit 3").0, Verdict::Inconclusive);
         assert_eq!(run("kill -KILL $$").0, Verdict::Fail);
     }
 

@@ -71,9 +71,9 @@ impl Requester {
     /// server had let through on the connection before.
     pub(super) fn complaint(&mut self, serial: Serial, text: &str, passed: &Routes, now: Nanos) {
         self.count_complaint(text);
-        // Whoever is between may have put anything into it.
-        let shown: String = text.chars().take(MOST_SHOWN).collect();
-        let shown = scrub(shown, &self.settings.auth);
+        // Whoever is between may have put anything into it. Cut last: a part of a secret is not found.
+        let shown = scrub(text.to_owned(), &self.settings.auth);
+        let shown: String = shown.chars().take(MOST_SHOWN).collect();
         match Complaint::of(text) {
             Complaint::Publish(subject) => {
                 let connection = self.pool.connection(serial);

@@ -4,9 +4,10 @@
 //! `accept` is what it takes in, `complete` what it gives back, `show` what it lets others see.
 //!
 //! One cycle: mail, answers, submissions of every session in turn, answers that have come meanwhile,
-//! deadlines, then everything that was completed is shown and its clients are rung for. Room is reserved before a submission is
-//! taken: without room in the upstream's queue or the slab nothing is popped, the ring fills, and
-//! the client sees `Full`. So an accepted request always has a place until its one completion.
+//! deadlines, then everything that was completed is shown and its clients are rung for. Room is
+//! reserved before a submission is taken: without room in the upstream's queue or the slab nothing is
+//! popped, the ring fills, and the client sees `Full`. So an accepted request always has a place until
+//! its one completion.
 
 use std::collections::VecDeque;
 use std::fmt;

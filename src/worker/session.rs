@@ -153,9 +153,8 @@ impl Session {
 
     /// Notes that there was room for all that the worker would take.
     #[inline]
-    pub const fn has_room(&mut self) -> usize {
+    pub const fn found_room(&mut self) {
         self.seen = 0;
-        0
     }
 
     /// Of the submissions that wait in the ring for room, how many were not seen there before.

@@ -381,7 +381,6 @@ impl Client {
 
     fn call_once(&mut self, request: Request<'_>) -> Result<OwnedCompletion, CallError> {
         let mut request = request;
-        self.stash_lost();
         let ticket = loop {
             match self.submit(request).map_err(Refused::from) {
                 Ok(ticket) => break ticket,
@@ -392,6 +391,10 @@ impl Client {
                 }
             }
         };
+        if self.session.is_some() {
+            // What was lost by now is of sessions before.
+            self.stash_lost();
+        }
         self.flush();
         // Others may have the same mark. Nobody else has the block, as long as there is the session; and of
         // what was lost with it, those with the same mark do not differ.

@@ -238,7 +238,8 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             self.overloaded_until = now.after(OVERLOAD_SHOWN);
         }
         if burst > 0 && !session.waits() {
-            return Ok(session.has_room());
+            session.found_room();
+            return Ok(0);
         }
         session.newly_waiting()
     }

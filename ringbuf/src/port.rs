@@ -226,6 +226,14 @@ impl Port {
         bytes <= self.message_size as u64
     }
 
+    /// Asks the processor for the lines of a block that a reply of so many bytes, headers and payload,
+    /// will be written to. Worth it a few completions ahead.
+    #[inline]
+    pub fn claim(&self, block: Block, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        arena::claim(&self.region, block.0, arena::lines_of(bytes));
+    }
+
     /// Writes a reply into the request's block and gives the block back. The client sees it after
     /// [`publish`](Self::publish). The lengths of `cqe` are set here; a body that does not
     /// [fit](Self::fits) is left out.

@@ -128,19 +128,38 @@ pub(super) struct Receiver<T> {
 impl<T> Receiver<T> {
     /// The next value that was flushed, in the order in which they were put in.
     pub(super) fn pop(&mut self) -> Option<T> {
-        if self.batch.is_empty() {
-            // Mostly there is none, and a look costs less than an attempt.
-            if self.shared.filled.is_empty() {
-                return None;
-            }
-            let filled = self.shared.filled.pop()?;
+        self.fetch();
+        let value = self.batch.pop_front()?;
+        self.took(1);
+        Some(value)
+    }
+
+    /// The next values that were flushed, in their order, in place of those of `batch`, of which there
+    /// should be none; none if nothing was flushed.
+    pub(super) fn take(&mut self, batch: &mut VecDeque<T>) {
+        self.fetch();
+        batch.clear();
+        if !self.batch.is_empty() {
+            core::mem::swap(batch, &mut self.batch);
+            self.took(batch.len());
+        }
+    }
+
+    /// Fetches the next batch if this one is used up.
+    fn fetch(&mut self) {
+        // Mostly there is none, and a look costs less than an attempt.
+        if self.batch.is_empty()
+            && !self.shared.filled.is_empty()
+            && let Some(filled) = self.shared.filled.pop()
+        {
             let empty = core::mem::replace(&mut self.batch, filled);
             self.shared.put_back(empty);
         }
-        let value = self.batch.pop_front()?;
-        self.taken = self.taken.wrapping_add(1);
+    }
+
+    fn took(&mut self, values: usize) {
+        self.taken = self.taken.wrapping_add(values);
         self.shared.taken.store(self.taken, Ordering::Relaxed);
-        Some(value)
     }
 
     /// Whether nothing that was flushed is left.
@@ -199,6 +218,36 @@ mod tests {
         sender.push(3).unwrap();
         assert_eq!((receiver.pop(), receiver.pop()), (Some(1), Some(2)));
         assert!(receiver.is_empty());
+    }
+
+    #[test]
+    fn a_batch_is_taken_as_a_whole_and_goes_round() {
+        let (mut sender, mut receiver) = batches(3 * FULL);
+        let mut batch = VecDeque::with_capacity(FULL);
+        receiver.take(&mut batch);
+        assert!(batch.is_empty());
+        for round in 0..3 * SPARE {
+            for value in 0..FULL + 2 {
+                sender.push(round + value).unwrap();
+            }
+            sender.flush();
+            receiver.take(&mut batch);
+            assert!(batch.iter().copied().eq(round..round + FULL));
+            assert_eq!(sender.room(), 3 * FULL - 2);
+            // What one value was taken of is given as it is.
+            assert_eq!(receiver.pop(), Some(round + FULL));
+            receiver.take(&mut batch);
+            assert!(batch.iter().copied().eq([round + FULL + 1]));
+            assert_eq!((sender.room(), receiver.is_empty()), (3 * FULL, true));
+            receiver.take(&mut batch);
+            assert!(batch.is_empty());
+        }
+        // With the sender's, the receiver's and this one, all there were.
+        let kept = core::iter::from_fn(|| receiver.shared.empty.pop());
+        let kept: Vec<_> = kept.collect();
+        assert_eq!(kept.len(), SPARE);
+        let is_full = |batch: &VecDeque<_>| batch.capacity() >= FULL;
+        assert!(kept.iter().all(is_full) && is_full(&batch));
     }
 
     #[test]

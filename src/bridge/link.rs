@@ -1,6 +1,7 @@
 //! The two queues between a worker and the side that answers, and who sleeps at either end.
 
 use core::fmt;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -113,6 +114,10 @@ impl Upstream for WorkerEnd {
 
     fn receive(&mut self) -> Option<Reply> {
         self.replies.pop()
+    }
+
+    fn receive_batch(&mut self, batch: &mut VecDeque<Reply>) {
+        self.replies.take(batch);
     }
 
     fn has_replies(&self) -> bool {

@@ -22,6 +22,13 @@ pub trait Upstream {
     /// The next answer, if one has come. At most one comes for a token.
     fn receive(&mut self) -> Option<Reply>;
 
+    /// Puts the next answers that have come into `batch`, which is empty, in their order; none if none
+    /// has. Who has them all before them can look ahead, and give them back together.
+    fn receive_batch(&mut self, batch: &mut VecDeque<Reply>) {
+        debug_assert!(batch.is_empty(), "it is filled anew");
+        batch.extend(self.receive());
+    }
+
     /// Whether an answer waits; used after the worker has said that it will sleep.
     fn has_replies(&self) -> bool;
 
@@ -65,6 +72,10 @@ impl Upstream for Loopback {
 
     fn receive(&mut self) -> Option<Reply> {
         self.replies.pop_front()
+    }
+
+    fn receive_batch(&mut self, batch: &mut VecDeque<Reply>) {
+        core::mem::swap(batch, &mut self.replies);
     }
 
     fn has_replies(&self) -> bool {

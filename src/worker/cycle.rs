@@ -31,7 +31,7 @@ use super::rings::DEAF_LOOK;
 use super::sessions::Sessions;
 use super::slow::{Pace, SlowClients};
 use super::timers::Timers;
-use crate::bridge::{Duty, Upstream};
+use crate::bridge::{Duty, Reply, Upstream};
 use crate::clock::{Clock, Nanos};
 use crate::metrics::worker::WorkerMetrics;
 use crate::route::Route;
@@ -83,6 +83,8 @@ pub struct Worker<U, C> {
     dirty: Vec<u32>,
     /// Timers that fired in this cycle.
     fired: Vec<u32>,
+    /// What answers are taken in; empty between cycles.
+    answers: VecDeque<Reply>,
     /// What bodies are copied into.
     batch: BytesMut,
     /// Notices for which the queue had no room.
@@ -151,6 +153,7 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
             first: 0,
             dirty: Vec::new(),
             fired: Vec::new(),
+            answers: VecDeque::new(),
             batch: BytesMut::new(),
             untold: VecDeque::new(),
             look_again: Nanos::NEVER,

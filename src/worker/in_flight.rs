@@ -117,6 +117,21 @@ impl InFlight {
         Some(Token::new(self.worker, at, place.generation))
     }
 
+    /// The request that this token names; `None` when it has left already.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, token: Token) -> Option<&Entry> {
+        let place = self.places.get(token.place() as usize)?;
+        match &place.state {
+            State::Taken(entry)
+                if place.generation == token.generation() && token.worker() == self.worker =>
+            {
+                Some(entry)
+            }
+            _ => None,
+        }
+    }
+
     /// Takes the request out that this token names; `None` when it has left already.
     #[inline]
     pub fn remove(&mut self, token: Token) -> Option<Entry> {

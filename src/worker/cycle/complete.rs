@@ -11,26 +11,51 @@ use crate::clock::{Clock, Nanos};
 
 /// Most answers taken in one cycle, so that submissions and deadlines get their turn.
 const REPLIES_PER_CYCLE: usize = 1024;
+/// How many answers ahead the lines are asked for that one is written to.
+const AHEAD: usize = 4;
 /// Nanoseconds by which a deadline is noticed too late that say the worker itself stood still.
 const STALL_NS: u64 = 100_000_000;
 
 impl<U: Upstream, C: Clock> Worker<U, C> {
     pub(super) fn take_replies(&mut self, now: Nanos) -> usize {
+        let mut answers = core::mem::take(&mut self.answers);
         let mut done = 0;
         while done < REPLIES_PER_CYCLE {
-            let Some(reply) = self.upstream.receive() else {
+            self.upstream.receive_batch(&mut answers);
+            if answers.is_empty() {
                 break;
-            };
-            done += 1;
-            match self.in_flight.remove(reply.token) {
-                Some(entry) => {
-                    self.timers.disarm(reply.token.place());
-                    self.complete(&entry, &reply, now);
-                }
-                None => self.metrics.late_replies.increment(),
             }
+            done += answers.len();
+            let mut ahead = answers.iter().skip(AHEAD);
+            for reply in &answers {
+                if let Some(next) = ahead.next() {
+                    self.look_ahead(next);
+                }
+                match self.in_flight.remove(reply.token) {
+                    Some(entry) => {
+                        self.timers.disarm(reply.token.place());
+                        self.complete(&entry, reply, now);
+                    }
+                    None => self.metrics.late_replies.increment(),
+                }
+            }
+            // Together: to give a buffer back is an atomic operation, which waits until every store
+            // before it is done. Among stores to lines that a client has, that is a miss each time.
+            answers.clear();
         }
+        self.answers = answers;
         done
+    }
+
+    /// Asks for the lines that this answer will be written to.
+    #[inline]
+    fn look_ahead(&mut self, reply: &Reply) {
+        if let Some(entry) = self.in_flight.get(reply.token)
+            && let Some(session) = self.sessions.at(entry.seat)
+        {
+            let bytes = reply.headers.len() + reply.payload.len();
+            session.port.claim(entry.block, bytes);
+        }
     }
 
     pub(super) fn expire(&mut self, now: Nanos) -> usize {

@@ -22,7 +22,10 @@ const fn values() -> [u8; 256] {
     values
 }
 
-/// The lowest digits of a number, the highest of them first. Eleven hold all of it.
+/// Digits that hold any number.
+pub(super) const ALL: usize = 11;
+
+/// The lowest digits of a number, the highest of them first; [`ALL`] hold all of it.
 #[inline]
 pub(super) fn digits<const N: usize>(mut number: u64) -> [u8; N] {
     let mut digits = [b'A'; N];
@@ -32,6 +35,20 @@ pub(super) fn digits<const N: usize>(mut number: u64) -> [u8; N] {
         number >>= 6;
     }
     digits
+}
+
+/// These without the zeros that they begin with: nothing of a zero.
+#[inline]
+pub(super) fn shortest(digits: &[u8]) -> &[u8] {
+    let [zero, ..] = ALPHABET;
+    let zeros = digits.iter().take_while(|digit| *digit == zero).count();
+    digits.get(zeros..).unwrap_or_default()
+}
+
+/// Whether these begin with no zero.
+#[inline]
+pub(super) fn is_shortest(digits: &[u8]) -> bool {
+    digits.first() != ALPHABET.first()
 }
 
 /// The number that these are the digits of; `None` if one is no digit or it has more than 64 bits.
@@ -50,7 +67,7 @@ mod tests {
     #[test]
     fn numbers_come_back_and_nothing_else_is_one() {
         for expected in [0, 1, 63, 64, 0xdead_beef_0123_4567, u64::MAX] {
-            assert_eq!(number(&digits::<11>(expected)), Some(expected));
+            assert_eq!(number(&digits::<ALL>(expected)), Some(expected));
         }
         assert_eq!(digits::<3>(0), *b"AAA");
         assert_eq!(digits::<2>(u64::MAX), *b"__");
@@ -58,6 +75,13 @@ mod tests {
             let is_digit = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
             assert_eq!(number(&[byte]).is_some(), is_digit, "{byte}");
         }
+        for (expected, letters) in [(0, 0), (1, 1), (63, 1), (64, 2), (u64::MAX, ALL)] {
+            let all = digits::<ALL>(expected);
+            let short = shortest(&all);
+            assert_eq!((number(short), short.len()), (Some(expected), letters));
+            assert!(is_shortest(short));
+        }
+        assert!(!is_shortest(b"AB") && !is_shortest(b"A"));
         // The eleventh digit has room for two bits too many.
         assert_eq!(number(b"Q__________"), None);
         assert_eq!(number(b"P__________"), Some(u64::MAX));

@@ -3,15 +3,14 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
-use super::digits::digits;
+use super::digits::{ALL, digits, is_shortest, shortest};
 use super::error::NatsError;
 use super::outstanding::Serial;
 use crate::bridge::Token;
 
-/// Digits of a number, and of the check that follows it.
-const DIGITS: usize = 11;
+/// Digits of the check that stands before a number.
 const CHECK_DIGITS: usize = 6;
-/// What a suffix begins with, before the number and its check.
+/// What a suffix begins with, before the check and the number.
 const REPLY: u8 = b'r';
 const MARKER: u8 = b'm';
 const STATUS: u8 = b'b';
@@ -29,7 +28,7 @@ pub(super) fn boot_bits() -> Result<[u8; 16], NatsError> {
 pub(super) fn boot_name(bits: [u8; 16]) -> String {
     let bits = u128::from_ne_bytes(bits).to_le_bytes();
     let (low, high) = bits.split_at(8);
-    let half = |bytes: &[u8]| digits::<11>(bytes.iter().fold(0, |n, &b| (n << 8) | u64::from(b)));
+    let half = |bytes: &[u8]| digits::<ALL>(bytes.iter().fold(0, |n, &b| (n << 8) | u64::from(b)));
     [half(high), half(low)]
         .concat()
         .iter()
@@ -54,8 +53,9 @@ pub(super) enum Address {
 
 /// Writes and reads the subjects of one inbox.
 ///
-/// Each suffix ends with 36 bits that nobody can compute who does not know the key, so that whoever
-/// has seen some of them, the Router for example, still cannot make others.
+/// Each suffix has 36 bits that nobody can compute who does not know the key, so that whoever has seen
+/// some of them, the Router for example, still cannot make others. The number after them is as short
+/// as it can be: a server reads each letter of a subject several times.
 #[derive(Debug)]
 pub(super) struct Inbox {
     prefix: Box<[u8]>,
@@ -108,9 +108,9 @@ impl Inbox {
     pub(super) fn parse(&self, subject: &[u8]) -> Option<Address> {
         let suffix = subject.strip_prefix(&*self.prefix)?;
         let (&kind, digits) = suffix.split_first()?;
-        let (number, check) = digits.split_at_checked(DIGITS)?;
-        let number = super::digits::number(number)?;
-        if check != self.check(kind, number) {
+        let (check, digits) = digits.split_at_checked(CHECK_DIGITS)?;
+        let number = super::digits::number(digits)?;
+        if check != self.check(kind, number) || !is_shortest(digits) {
             return None;
         }
         match kind {
@@ -133,8 +133,9 @@ impl Inbox {
         self.subject.clear();
         self.subject.extend_from_slice(&self.prefix);
         self.subject.push(kind);
-        self.subject.extend_from_slice(&digits::<DIGITS>(number));
         self.subject.extend_from_slice(&check);
+        self.subject
+            .extend_from_slice(shortest(&digits::<ALL>(number)));
         &self.subject
     }
 }
@@ -160,6 +161,11 @@ mod tests {
         let status = inbox.status().to_owned();
         assert_eq!(inbox.parse(&status), Some(Address::Status));
         assert_eq!(inbox.wildcard(), "_INBOX.boot.3.*");
+        // A number takes as many letters as it needs, and is written in one way only.
+        let slot = inbox.slot(64).to_owned();
+        assert_eq!(slot.len(), "_INBOX.boot.3.s".len() + CHECK_DIGITS + 2);
+        let (name, number) = slot.split_at(slot.len() - 2);
+        assert_eq!(inbox.parse(&[name, b"A", number].concat()), None);
     }
 
     #[test]

@@ -182,7 +182,13 @@ impl Desk {
         }
     }
 
-    /// When the next request is to be sent again.
+    /// Drops what was kept in vain of requests that have run out of time.
+    pub fn sweep(&mut self, now: Nanos) {
+        self.resend.sweep(now);
+    }
+
+    /// When there is something to do by itself: the next request is to be sent again, or what was kept
+    /// in vain is to be dropped.
     #[must_use]
     pub fn due(&self) -> Nanos {
         self.resend.due()

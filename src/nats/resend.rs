@@ -22,6 +22,11 @@ const COST: u32 = 10;
 /// Most that can be saved up, and what there is at the start.
 const SAVINGS: u32 = 100 * COST;
 
+/// Between two looks for what was kept in vain.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Requests that room is kept for, however few there are.
+const FEW: usize = 64;
+
 /// What becomes of a request that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Plan {
@@ -38,6 +43,8 @@ pub(super) struct Resend {
     resting: Vec<Held>,
     budget: u32,
     waits: Backoff,
+    /// When to look for what was kept in vain.
+    sweep_due: Nanos,
 }
 
 impl Resend {
@@ -47,6 +54,7 @@ impl Resend {
             resting: Vec::new(),
             budget: SAVINGS,
             waits: Backoff::new(WAITS, seed),
+            sweep_due: Nanos(0),
         }
     }
 
@@ -107,10 +115,28 @@ impl Resend {
         Plan::Again
     }
 
-    /// When the next request is to be sent again.
+    /// Drops what was kept of requests that have run out of time: nobody says so of one that is never
+    /// answered.
+    pub(super) fn sweep(&mut self, now: Nanos) {
+        if now < self.sweep_due || self.kept.is_empty() {
+            return;
+        }
+        self.sweep_due = now.after(SWEEP);
+        self.kept.retain(|_, held| held.request.deadline > now);
+        if self.kept.capacity() / 4 > self.kept.len() {
+            self.kept.shrink_to((2 * self.kept.len()).max(FEW));
+        }
+    }
+
+    /// When the next request is to be sent again, or to look for what was kept in vain.
     pub(super) fn due(&self) -> Nanos {
         let dues = self.resting.iter().map(|held| held.arrived);
-        dues.min().unwrap_or(Nanos::NEVER)
+        let sweep = if self.kept.is_empty() {
+            Nanos::NEVER
+        } else {
+            self.sweep_due
+        };
+        dues.min().unwrap_or(Nanos::NEVER).min(sweep)
     }
 
     /// A request that is to be sent again now.
@@ -130,13 +156,17 @@ mod tests {
     const TOKEN: Token = Token::new(0, 1, 1);
 
     fn sent(resend: &mut Resend) {
+        sent_until(resend, TOKEN, Nanos::NEVER);
+    }
+
+    fn sent_until(resend: &mut Resend, token: Token, deadline: Nanos) {
         let request = Request {
-            token: TOKEN,
+            token,
             route: 0,
             session: 0,
             idempotent: true,
             accepted: Nanos(0),
-            deadline: Nanos::NEVER,
+            deadline,
             body: Bytes::new(),
             header_len: 0,
             tenant: None,
@@ -160,6 +190,25 @@ mod tests {
         let plan = resend.failed(TOKEN, Code::NoResponders, Nanos(0), &metrics);
         assert_eq!(plan, Plan::End(Code::UpstreamLost));
         assert_eq!(metrics.resent.get(), 2);
+    }
+
+    #[test]
+    fn what_is_never_answered_is_kept_until_its_deadline() {
+        const MANY: u32 = 10_000;
+        let mut resend = Resend::new(1);
+        assert_eq!(resend.due(), Nanos::NEVER);
+        let token = |place| Token::new(0, place, 1);
+        for place in 0..MANY {
+            sent_until(&mut resend, token(place), Nanos(u64::from(place)));
+        }
+        let live = u64::from(MANY / 2);
+        resend.sweep(resend.due().max(Nanos(live - 1)));
+        assert_eq!(resend.kept.len(), MANY as usize / 2);
+        let last = resend.due();
+        assert_eq!(last, Nanos(live - 1).after(SWEEP));
+        resend.sweep(last);
+        assert_eq!((resend.kept.len(), resend.due()), (0, Nanos::NEVER));
+        assert!(resend.kept.capacity() < 4 * FEW);
     }
 
     #[test]

@@ -22,7 +22,7 @@ const SMALL: usize = 4096;
 pub struct Held {
     /// The request.
     pub request: Request,
-    /// When it was taken from the link, or when it was due to be sent again.
+    /// When it was accepted, or when it was due to be sent again.
     pub arrived: Nanos,
     /// How it ended last time, when it was sent before. If it cannot be sent now, this is what it
     /// completes with: it may have run.
@@ -32,12 +32,12 @@ pub struct Held {
 }
 
 impl Held {
-    /// A request as it comes from its link, taken at `now`.
+    /// A request as it comes from its link, which waits since then.
     #[must_use]
-    pub const fn new(request: Request, now: Nanos) -> Self {
+    pub const fn new(request: Request, since: Nanos) -> Self {
         Self {
             request,
-            arrived: now,
+            arrived: since,
             before: None,
             resends: 0,
         }

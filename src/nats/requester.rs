@@ -269,7 +269,9 @@ impl Requester {
             if self.has_news() {
                 self.take_news();
             }
-            self.send_or_hold(Held::new(request, now), cx, now);
+            // Its time in the link is part of how long it has waited for a connection.
+            let accepted = request.accepted;
+            self.send_or_hold(Held::new(request, accepted), cx, now);
         }
         done
     }
@@ -341,6 +343,7 @@ impl Requester {
     /// Does what is due: attempts to connect, requests that waited too long, connections that
     /// retire, the backpressure poll.
     fn tick(&mut self, cx: &mut Context<'_>, now: Nanos) {
+        self.desk.sweep(now);
         if self.pool.due() <= now {
             self.pool.dial(now);
         }

@@ -4,6 +4,7 @@ mod faults;
 mod gateway;
 mod lines;
 mod merged;
+mod order;
 mod replies;
 mod server;
 

@@ -116,6 +116,11 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+        if !std::thread::panicking() {
+            // One that lived on without a thread would hide it from whatever was tested.
+            let log = self.log();
+            assert!(!log.contains("panicked"), "{log}");
+        }
     }
 }
 

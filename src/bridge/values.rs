@@ -69,7 +69,8 @@ pub struct Request {
     pub route: u16,
     /// Number of the session: requests of one session keep their order on one connection.
     pub session: u32,
-    /// Whether it may be sent more than once (route and request both say so).
+    /// Whether it may be sent more than once, if its route says so too: the client does, and has given a
+    /// key.
     pub idempotent: bool,
     /// When the worker took it.
     pub accepted: Nanos,

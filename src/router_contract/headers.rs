@@ -17,6 +17,8 @@ use crate::route::ReplyContract;
 pub const TRACE_ID: &str = "trace_id";
 /// The tenant on whose behalf it is sent.
 pub const TENANT_ID: &str = "tenant_id";
+/// By what the receiver recognises a request that it is sent again.
+pub const IDEMPOTENCY_KEY: &str = "idempotency_key";
 /// Version of the Router's contract.
 pub const VERSION: &str = "version";
 /// The W3C trace context, handed on as the client gave it.
@@ -88,6 +90,24 @@ pub fn check_client_headers(block: &[u8], bound: Option<&str>) -> Result<(), Hea
         }
     }
     Ok(())
+}
+
+/// Whether a block that has been checked has a key by which the receiver recognises repetitions.
+///
+/// ```
+/// use ipc_gateway::router_contract::has_idempotency_key;
+/// use ipc_ringbuf::headers::encode;
+///
+/// let mut block = Vec::new();
+/// encode("idempotency_key", "order-17", &mut block)?;
+/// assert!(has_idempotency_key(&block) && !has_idempotency_key(&[]));
+/// # Ok::<(), ipc_ringbuf::headers::HeaderError>(())
+/// ```
+#[must_use]
+pub fn has_idempotency_key(block: &[u8]) -> bool {
+    headers::decode(block)
+        .map_while(Result::ok)
+        .any(|(name, value)| name.eq_ignore_ascii_case(IDEMPOTENCY_KEY) && !value.is_empty())
 }
 
 fn is_reserved(name: &str) -> bool {
@@ -384,6 +404,15 @@ mod tests {
         assert_eq!(claims(&other, None), Ok(()));
         assert_eq!(claims(&[], Some("acme")), Ok(()));
         assert_eq!(HeaderFault::Tenant.code(), Code::Forbidden);
+    }
+
+    #[test]
+    fn a_key_that_says_nothing_is_none() {
+        let has_key = |list: &[(&str, &str)]| has_idempotency_key(&block(list));
+        assert!(has_key(&[("x", "1"), ("Idempotency_Key", "k")]));
+        assert!(!has_key(&[("idempotency_key", "")]));
+        assert!(!has_key(&[("idempotency", "k"), ("x", "idempotency_key")]));
+        assert!(!has_idempotency_key(&[1]));
     }
 
     #[test]

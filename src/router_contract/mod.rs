@@ -12,7 +12,7 @@ mod reply;
 
 pub use backpressure::{Backpressure, DEFAULT_RETRY_AFTER, Poll, Status, parse_backpressure};
 pub use headers::{
-    DEADLINE, Decimal, HeaderFault, Outgoing, TENANT_ID, TRACE_ID, TRACEPARENT, VERSION,
-    check_client_headers, outgoing_headers,
+    DEADLINE, Decimal, HeaderFault, IDEMPOTENCY_KEY, Outgoing, TENANT_ID, TRACE_ID, TRACEPARENT,
+    VERSION, check_client_headers, has_idempotency_key, outgoing_headers,
 };
 pub use reply::{Verdict, classify, classify_opaque, classify_router, classify_stream};

@@ -95,6 +95,21 @@ fn time_in_the_ring_counts_and_what_ran_out_there_is_not_sent() {
 }
 
 #[test]
+fn without_a_key_nothing_may_be_sent_again() {
+    let mut stage = Stage::new(64, 64);
+    let mut client = stage.attach();
+    for key in ["k", ""] {
+        let request = Ask::to(0).idempotency_key(key);
+        client.submit(request).unwrap();
+    }
+    submit(&mut client, 1, SECOND);
+    client.flush();
+    stage.worker.do_work();
+    let may_be = stage.sent().into_iter().map(|sent| sent.idempotent);
+    assert!(may_be.eq([true, false, false]));
+}
+
+#[test]
 fn an_answer_that_comes_too_late_or_again_completes_nothing() {
     let mut stage = Stage::new(64, 64);
     let mut client = stage.attach();

@@ -17,6 +17,7 @@ use super::{Phase, Worker};
 use crate::bridge::{Request, Upstream};
 use crate::clock::{Clock, Nanos};
 use crate::metrics::worker::WorkerMetrics;
+use crate::router_contract::has_idempotency_key;
 
 /// How long `overload_active` is shown after the last sign of it.
 const OVERLOAD_SHOWN: Duration = Duration::from_secs(1);
@@ -202,11 +203,13 @@ impl<U: Upstream, C: Clock> Worker<U, C> {
                             tracer.begin(token.place(), body, sqe.header_len, most)
                         }
                     };
+                    let headers = body.get(..header_len as usize).unwrap_or_default();
                     let request = Request {
                         token,
                         route: sqe.route,
                         session: session.id,
-                        idempotent: sqe.idempotent,
+                        // Without a key its receiver could not tell that it has it already.
+                        idempotent: sqe.idempotent && has_idempotency_key(headers),
                         accepted: now,
                         deadline: entry.deadline,
                         body,

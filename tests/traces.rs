@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use axum::Router as Server;
 use axum::body::Bytes;
@@ -21,8 +22,8 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 const STAGES: [&str; 4] = ["ring_wait", "publish", "upstream", "deliver"];
 
-/// A collector on a port of its own, and the spans that it is sent.
-fn collector() -> (String, Receiver<Vec<Span>>) {
+/// A collector on a port of its own that answers after so long, and the spans that it is sent.
+fn collector(takes: Duration) -> (String, Receiver<Vec<Span>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     listener.set_nonblocking(true).unwrap();
@@ -36,7 +37,7 @@ fn collector() -> (String, Receiver<Vec<Span>>) {
         sender
             .send(scopes.flat_map(|scope| scope.spans).collect())
             .ok();
-        core::future::ready(())
+        tokio::time::sleep(takes)
     };
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -83,7 +84,7 @@ fn dropped(gateway: &Gateway) -> u64 {
 fn one_trace_has_the_request_and_its_four_stages_and_an_unsampled_request_none() {
     let server = server::Server::start();
     let router = Router::start(&server, &[]);
-    let (url, spans) = collector();
+    let (url, spans) = collector(Duration::ZERO);
     let mut gateway = gateway(&url, &server);
     ask(&gateway, 1, "00");
     ask(&gateway, 2, "01");
@@ -138,6 +139,20 @@ fn a_collector_that_is_not_there_or_never_answers_costs_spans_and_no_request() {
         ask(&gateway, 20, "01");
         gateway.stop();
     }
+}
+
+#[test]
+fn what_was_traced_is_sent_although_the_gateway_ends_while_the_collector_is_slow() {
+    let server = server::Server::start();
+    let _router = Router::start(&server, &[]);
+    let (url, spans) = collector(Duration::from_millis(500));
+    let mut gateway = gateway(&url, &server);
+    ask(&gateway, 1, "01");
+    assert_eq!(spans.recv_timeout(SOON).unwrap().len(), 5);
+    // The exporter waits for the answer to the first, and the second waits behind it.
+    ask(&gateway, 2, "01");
+    gateway.stop();
+    assert_eq!(spans.try_iter().flatten().count(), 5);
 }
 
 #[test]

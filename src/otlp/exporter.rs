@@ -1,5 +1,6 @@
 //! The thread that posts what was traced: once a second, one batch after another.
 
+use core::pin::pin;
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
@@ -100,9 +101,13 @@ impl Sender {
                 timeout(LAST, self.send_all()).await.ok();
                 return;
             }
+            let mut sending = pin!(self.send_all());
             let sent = tokio::select! {
-                sent = self.send_all() => sent,
-                _ = &mut stopped => return,
+                sent = &mut sending => sent,
+                _ = &mut stopped => {
+                    timeout(LAST, sending).await.ok();
+                    return;
+                }
             };
             pause = if sent {
                 INTERVAL

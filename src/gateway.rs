@@ -25,11 +25,11 @@ use crate::nats::{self, NatsError};
 use crate::placement::{self, CoreId, Placement};
 use crate::reload::Reloader;
 use crate::route::{MAX_ROUTE_NUMBERS, Route};
-use crate::settings::{NatsSettings, Threads, UpstreamKind};
+use crate::settings::{IdleSettings, NatsSettings, Threads, UpstreamKind};
 use crate::trace::{self, Random, Tracer};
 use crate::version;
 use crate::worker::cycle::Worker;
-use crate::worker::idle::Idle;
+use crate::worker::idle::{Core, Idle};
 use crate::worker::mailbox::mailbox;
 use crate::worker::parts::Parts;
 use crate::worker::thread;
@@ -131,11 +131,11 @@ pub fn run(
             slow_client_timeout: control.slow_client_timeout,
             first_generation: u32::from_ne_bytes(seed),
         };
-        let idle = Idle::new(settings.idle, placement.share(number));
+        let waits = (settings.idle, placement.share(number));
         let core = placement.core(number);
         if config.upstream == UpstreamKind::Loopback {
             let worker = Worker::new(parts.with(bridge::Loopback::default()))?.traced(tracer);
-            threads.push(spawn(number, worker, idle, core)?);
+            threads.push(spawn(number, worker, waits, core)?);
             continue;
         }
         let (end, link) = bridge::link(
@@ -147,7 +147,7 @@ pub fn run(
         let worker = Worker::new(parts.with(end))?.traced(tracer);
         match settings.threads {
             Threads::Merged => duties.push(Box::new(worker) as Box<dyn Duty>),
-            Threads::Split => threads.push(spawn(number, worker, idle, core)?),
+            Threads::Split => threads.push(spawn(number, worker, waits, core)?),
         }
     }
     let trace = Arc::new(TraceMetrics::default());
@@ -305,14 +305,15 @@ fn causes(error: &dyn core::error::Error) -> String {
 fn spawn<U: Upstream + Send + 'static>(
     number: usize,
     mut worker: Worker<U, System>,
-    mut idle: Idle,
+    (settings, mut share): (IdleSettings, Core),
     core: Option<CoreId>,
 ) -> io::Result<JoinHandle<()>> {
     let run = move || {
-        if let Some(core) = core {
-            placement::pin(core);
+        if core.is_some_and(|core| !placement::pin(core)) {
+            // Wherever it runs now, somebody else does too.
+            share = Core::Shared;
         }
-        thread::run(&mut worker, &mut idle);
+        thread::run(&mut worker, &mut Idle::new(settings, share));
     };
     std::thread::Builder::new()
         .name(format!("ipcgw-worker-{number}"))

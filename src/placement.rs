@@ -59,14 +59,17 @@ impl Placement {
     }
 }
 
-/// Pins the calling thread. A system that refuses costs speed, not correctness: it is logged.
-pub fn pin(core: CoreId) {
-    if !core_affinity::set_for_current(core) {
+/// Pins the calling thread; whether the system lets it. One that refuses costs speed, not correctness: it is
+/// logged.
+pub fn pin(core: CoreId) -> bool {
+    let is_pinned = core_affinity::set_for_current(core);
+    if !is_pinned {
         tracing::warn!(
             core = core.id,
             "the system does not let this worker be pinned"
         );
     }
+    is_pinned
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use ipc_tools::artifact::{
 };
 use serde_json::Value;
 
-use crate::plan::Line;
+use crate::plan::{Line, Wanted};
 
 /// One finished run.
 #[derive(Debug)]
@@ -110,6 +110,26 @@ impl Evidence {
     pub(crate) fn lacks(&self, line: &Line) -> Vec<String> {
         let needs = line.needs.iter();
         needs.filter_map(|need| need.lacks(self)).collect()
+    }
+
+    /// Whether it was told to make some of its checks only.
+    pub(crate) fn is_restricted(&self) -> bool {
+        ["/categories", "/checks"].iter().any(|pointer| {
+            let named = self.configuration.pointer(pointer);
+            let named = named.and_then(Value::as_array);
+            named.is_some_and(|named| !named.is_empty())
+        })
+    }
+
+    /// Whether what it has of this failed. A check that is not there has not.
+    pub(crate) fn has_failed(&self, wanted: Wanted) -> bool {
+        match wanted {
+            Wanted::Whole => self.verdict == Verdict::Fail,
+            Wanted::Category(category, _) => {
+                let mut own = self.checks.iter().filter(|it| it.category == category);
+                own.any(|check| check.verdict == Verdict::Fail)
+            }
+        }
     }
 
     /// How many checks of a category passed; each counts once.

@@ -4,7 +4,9 @@
 //! Two axes: Core, the gateway by itself, and System, the gateway between clients, nats-server and
 //! Router. Each is the mean of its areas, each area the mean of its lines, each line the part of its
 //! checks that passed. What is missing, failed to decide, is shorter or lighter than the line says, or
-//! is about other code counts nothing.
+//! is about other code counts nothing. A run that failed, however short, makes its line fail until a
+//! later one of the same code that is enough passes; one of some checks does not take the place of one
+//! of all.
 //!
 //! | file | what it is |
 //! |---|---|

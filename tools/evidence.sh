@@ -113,7 +113,7 @@ else
   run compare-local "beside others, without NATS" "$bin/compare" local --artifacts artifacts
   run soak-events "events" soak events
   run soak "half of capacity for half an hour" soak --duration 30m --rate 50% --faults none
-  run soak "a storm of faults for half an hour" soak --duration 30m --faults storm
+  run soak "a storm of faults for half an hour" soak --duration 30m --rate 50% --faults storm
 fi
 
 step "report"

@@ -1,6 +1,8 @@
 //! What must be so of a run, besides its verdict, so that it shows a line: a short or light one that
 //! passes shows less than what the line says.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::evidence::Evidence;
@@ -18,7 +20,8 @@ pub(crate) enum Need {
     Release,
     /// It has this check, whatever came out.
     Check(&'static str),
-    /// The command that it has recorded has these words.
+    /// The command that it has recorded is this one, and no more: words, the first of which is the end
+    /// of the program's path.
     Ran(&'static str),
 }
 
@@ -56,10 +59,21 @@ impl Need {
                 let command = at("/recorded").and_then(Value::as_array);
                 let command = command.map_or(&[][..], Vec::as_slice);
                 let all: Vec<&str> = command.iter().filter_map(Value::as_str).collect();
-                let all = all.join(" ");
-                (!all.contains(words)).then(|| format!("`{all}` ran, not `{words}`"))
+                (!is_command(&all, words))
+                    .then(|| format!("`{}` ran, not `{words}`", all.join(" ")))
             }
         }
+    }
+}
+
+/// Whether what ran is the wanted command, with these arguments and no others.
+fn is_command(ran: &[&str], wanted: &str) -> bool {
+    let wanted: Vec<&str> = wanted.split(' ').collect();
+    match (ran.split_first(), wanted.split_first()) {
+        (Some((ran, told)), Some((program, arguments))) => {
+            Path::new(ran).ends_with(program) && told == arguments
+        }
+        _ => false,
     }
 }
 
@@ -152,5 +166,28 @@ pub(crate) mod tests {
         ] {
             assert_eq!(need.lacks(&run).as_deref(), Some(words));
         }
+    }
+
+    #[test]
+    fn a_part_of_a_command_or_more_than_it_is_another_command() {
+        let lacks = |ran: &[&str], wanted| {
+            let mut run = evidence("none", "head", "pass");
+            run.configuration = json!({ "recorded": ran });
+            Need::Ran(wanted).lacks(&run)
+        };
+        let fuzz = "tools/proofs.sh fuzz";
+        assert_eq!(lacks(&["./tools/proofs.sh", "fuzz"], fuzz), None);
+        assert_eq!(lacks(&["/src/tools/proofs.sh", "fuzz"], fuzz), None);
+        // A second of each target, one fault, and another script.
+        let short = lacks(&["tools/proofs.sh", "fuzz", "1"], fuzz);
+        let words = "`tools/proofs.sh fuzz 1` ran, not `tools/proofs.sh fuzz`";
+        assert_eq!(short.as_deref(), Some(words));
+        assert!(lacks(&["true", "tools/proofs.sh", "fuzz"], fuzz).is_some());
+        assert!(lacks(&["my-tools/proofs.sh", "fuzz"], fuzz).is_some());
+        let faults = "cargo test --test tests faults::";
+        let one = ["cargo", "test", "--test", "tests", "faults::one_test"];
+        assert!(lacks(&one, faults).is_some());
+        assert_eq!(lacks(&[&one[..4], &["faults::"]].concat(), faults), None);
+        assert!(lacks(&[], faults).is_some());
     }
 }

@@ -130,8 +130,12 @@ const fn e2e(
 const MEMORY: &str = "memory safety";
 const STABILITY: &str = "stability";
 const PERFORMANCE: &str = "performance";
-/// Half an hour, which is what the slopes need.
-const HALF_AN_HOUR: Need = Need::AtLeast("/duration_s", 1800.0, "seconds");
+/// Half an hour, which is what the slopes need, at half of the capacity.
+const SOAK: &[Need] = &[
+    Need::Release,
+    Need::AtLeast("/duration_s", 1800.0, "seconds"),
+    Need::Says("/rate", "50%"),
+];
 /// So many that 337 bytes each cannot be missed, and none left out.
 const EVENTS: &[Need] = &[
     Need::Release,
@@ -219,8 +223,11 @@ pub(crate) static PLAN: &[Line] = &[
         STABILITY,
         "the 45 faults",
         "faults",
-        &[Need::Ran("--test tests faults::")],
-        "readiness record faults -- cargo test --test tests faults::",
+        &[Need::Ran(
+            "env RUST_TEST_THREADS=1 cargo test -p ipc-gateway --test tests faults::",
+        )],
+        "readiness record faults -- env RUST_TEST_THREADS=1 cargo test -p ipc-gateway --test tests \
+         faults::",
     )),
     core(
         STABILITY,
@@ -234,7 +241,7 @@ pub(crate) static PLAN: &[Line] = &[
             STABILITY,
             "half of capacity for half an hour",
             "soak",
-            &[Need::Release, HALF_AN_HOUR, Need::Says("/rate", "50%")],
+            SOAK,
             "target/release/ipc-soak --duration 30m --rate 50% --faults none",
         ),
         &[("/faults", "none")],
@@ -244,8 +251,8 @@ pub(crate) static PLAN: &[Line] = &[
             STABILITY,
             "a storm of faults for half an hour",
             "soak",
-            &[Need::Release, HALF_AN_HOUR],
-            "target/release/ipc-soak --duration 30m --faults storm",
+            SOAK,
+            "target/release/ipc-soak --duration 30m --rate 50% --faults storm",
         ),
         &[("/faults", "storm")],
     ),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use ipc_tools::artifact;
+use serde_json::{Map, Value};
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +66,8 @@ pub(crate) struct Check {
     pub(crate) required: String,
     /// What was found.
     pub(crate) found: String,
+    /// The same for programs, by name.
+    pub(crate) figures: Map<String, Value>,
 }
 
 impl Check {
@@ -80,20 +83,42 @@ impl Check {
             verdict,
             required: required.into(),
             found: found.into(),
+            figures: Map::new(),
         }
+    }
+
+    /// Adds a figure.
+    pub(crate) fn figure(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.figures.insert(name.to_owned(), value.into());
+        self
     }
 
     /// As a line of `checks.jsonl`.
     pub(crate) fn line(&self) -> artifact::Check {
         let (category, _) = self.name.split_once('.').unwrap_or((self.name, ""));
         let (required, verdict) = (self.required.as_str(), self.verdict.into());
-        artifact::Check::new(self.name, category, required, verdict).detail(self.found.as_str())
+        let check = artifact::Check::new(self.name, category, required, verdict);
+        if self.figures.is_empty() {
+            return check.detail(self.found.as_str());
+        }
+        let mut detail = self.figures.clone();
+        detail.insert("seen".to_owned(), self.found.as_str().into());
+        check.detail(detail)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_stand_beside_the_words_in_the_file() {
+        let plain = Check::new("a.b", Verdict::Pass, "", "it is so");
+        assert_eq!(plain.line().detail, "it is so");
+        let with = plain.figure("limit_bytes", 0.5).line();
+        assert_eq!(with.seen(), "it is so");
+        assert_eq!(with.detail["limit_bytes"], 0.5);
+    }
 
     #[test]
     fn one_failure_outweighs_everything_and_nothing_is_no_pass() {

@@ -1,7 +1,7 @@
 //! Memory over events, and what that comes to.
 
-use super::Gauge;
 use super::kind::Kind;
+use super::{GAUGE, Gauge, LIMIT_BYTES};
 use crate::stats::theil_sen;
 use crate::verdict::{Check, Verdict};
 
@@ -10,6 +10,7 @@ pub(super) fn judge(kind: Kind, limit: f64, gauge: Gauge, points: &[(u64, u64)])
     let required = kind.required(limit, gauge);
     let limit = kind.limit(limit, gauge);
     let noise = gauge.noise();
+    let held = |check: Check| check.figure(LIMIT_BYTES, limit).figure(GAUGE, gauge.key());
     #[expect(clippy::cast_precision_loss, reason = "counts and bytes below 2^52")]
     let points: Vec<(f64, f64)> = points
         .iter()
@@ -19,7 +20,7 @@ pub(super) fn judge(kind: Kind, limit: f64, gauge: Gauge, points: &[(u64, u64)])
     let grown = points.last().map_or(0.0, |point| point.1) - points.first().map_or(0.0, |p| p.1);
     let Some(slope) = theil_sen(&points) else {
         let text = "too few readings";
-        return Check::new(kind.id(), Verdict::Inconclusive, required, text);
+        return held(Check::new(kind.id(), Verdict::Inconclusive, required, text));
     };
     // Less than this many bytes an event, such readings cannot tell from none.
     let detectable = (slope.high - slope.slope).max(noise / events.max(1.0));
@@ -39,7 +40,7 @@ pub(super) fn judge(kind: Kind, limit: f64, gauge: Gauge, points: &[(u64, u64)])
         grown / 1024.0,
         gauge.name()
     );
-    Check::new(kind.id(), verdict, required, text)
+    held(Check::new(kind.id(), verdict, required, text))
 }
 
 #[cfg(test)]
@@ -58,11 +59,14 @@ mod tests {
     fn a_leak_is_found_and_a_count_that_cannot_show_it_is_no_pass() {
         use Gauge::Resident;
         let timeouts = |events, bytes| verdict(Kind::Timeouts, Resident, events, bytes);
-        assert_eq!(timeouts(100_000, 0), Verdict::Pass);
+        assert_eq!(timeouts(1_000_000, 0), Verdict::Pass);
         // The 337 bytes that each unanswered request of the client library costs.
         assert_eq!(timeouts(100_000, 33_700_000), Verdict::Fail);
         assert_eq!(timeouts(1000, 337_000), Verdict::Fail);
-        assert_eq!(timeouts(1000, 0), Verdict::Inconclusive);
+        // 2 MiB hide a byte for each of 800,000, and not for each of 8,000,000.
+        assert_eq!(timeouts(100_000, 0), Verdict::Inconclusive);
+        assert_eq!(timeouts(100_000, 100_000), Verdict::Inconclusive);
+        assert_eq!(timeouts(1_000_000, 1_000_000), Verdict::Fail);
         // What swings by 4 MB cannot show half a byte in 800,000; what falls has shown it.
         let swinging: Vec<(u64, u64)> = (0..9)
             .map(|round| (round * 100_000, 20_000_000 - round % 3 * 2_000_000))
@@ -78,11 +82,10 @@ mod tests {
             judge(Kind::Timeouts, 0.5, Resident, &falling).verdict,
             Verdict::Pass
         );
-        assert_eq!(verdict(Kind::Reconnects, Resident, 25, 0), Verdict::Pass);
-        assert_eq!(
-            verdict(Kind::Reconnects, Resident, 25, 250_000),
-            Verdict::Fail
-        );
+        let reconnects = |events, bytes| verdict(Kind::Reconnects, Resident, events, bytes);
+        assert_eq!(reconnects(1000, 0), Verdict::Pass);
+        assert_eq!(reconnects(25, 0), Verdict::Inconclusive);
+        assert_eq!(reconnects(25, 2_500_000), Verdict::Fail);
     }
 
     #[test]
@@ -95,7 +98,7 @@ mod tests {
         // Resident memory does not show it.
         assert_eq!(
             verdict(Kind::Reconnects, Gauge::Resident, 25, 25 * 337),
-            Verdict::Pass
+            Verdict::Inconclusive
         );
         // A byte for each of a hundred thousand.
         assert_eq!(

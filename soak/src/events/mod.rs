@@ -12,7 +12,7 @@ mod kind;
 use std::io;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::args::{EventsArgs, LIMIT};
 use crate::evidence::{Evidence, Sink};
@@ -38,6 +38,9 @@ const STEADY: u64 = 1024;
 const LOOK: Duration = Duration::from_millis(100);
 /// Longest time for the gateway to come to rest.
 const REST: Duration = Duration::from_secs(20);
+/// Names of the figures of a check: what it was held to, and by what memory was measured.
+const LIMIT_BYTES: &str = "limit_bytes";
+const GAUGE: &str = "gauge";
 /// Quotas that do not get in the way, and requests that are sent although nobody answers.
 const CONFIG: &str = "[workers]\nmax_queue_delay = \"0s\"\n\n\
                       [control.quota]\nattach_rate = 1000000\n";
@@ -69,13 +72,21 @@ impl Gauge {
         }
     }
 
+    /// The same for programs.
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Allocated => "allocated",
+            Self::Resident => "resident",
+        }
+    }
+
     /// Bytes by which it differs at rest from one time to the next without any leak: of what is
-    /// allocated, the buffers of whoever looks; of what is resident, a few pages of the allocator and
-    /// the stacks.
+    /// allocated, the buffers of whoever looks; of what is resident, what the allocator takes at once,
+    /// so much of which may be unused when the first reading is made.
     const fn noise(self) -> f64 {
         match self {
             Self::Allocated => 4096.0,
-            Self::Resident => 16_384.0,
+            Self::Resident => 2_097_152.0,
         }
     }
 }
@@ -127,14 +138,45 @@ pub(crate) fn run(args: &EventsArgs) -> Result<(String, Verdict), SoakError> {
     } else {
         String::new()
     };
-    let head = format!("## ipc-soak events, scale {}{raised}\n", args.scale);
-    let tail = "Files: events.csv (memory after each round), logs of each process.\n";
+    let results: Map<String, Value> = checks
+        .iter()
+        .map(|check| (check.name.to_owned(), check.figures.clone().into()))
+        .collect();
+    evidence.write("results.json", format!("{:#}\n", Value::from(results)));
+    let head = format!(
+        "## ipc-soak events, scale {}{raised}\n\n{}\n",
+        args.scale,
+        limits(&checks)
+    );
+    let tail = "Files: events.csv (memory after each round), results.json (the limit of each kind, and by \
+                what memory was measured), logs of each process.\n";
     Ok(report::conclude(artifact, &evidence, checks, &head, tail))
+}
+
+/// What each kind was held to, as a line of the summary.
+fn limits(checks: &[Check]) -> String {
+    let held: Vec<String> = checks
+        .iter()
+        .filter_map(|check| {
+            let limit = check.figures.get(LIMIT_BYTES)?;
+            let gauge = check.figures.get(GAUGE)?.as_str()?;
+            let (_, kind) = check.name.split_once('.')?;
+            Some(format!("{kind} {limit} ({gauge})"))
+        })
+        .collect();
+    if held.is_empty() {
+        return "No kind was measured.".to_owned();
+    }
+    format!(
+        "Most bytes that one event may leave behind, and by what memory was measured: {}. So few \
+         reconnects as are made cannot show less.",
+        held.join(", ")
+    )
 }
 
 fn configuration(args: &EventsArgs) -> Value {
     let counts = Kind::ALL.map(|kind| (kind.name(), kind.count(args)));
-    let counts: serde_json::Map<String, Value> = counts
+    let counts: Map<String, Value> = counts
         .into_iter()
         .map(|(name, count)| (name.to_owned(), Value::from(count)))
         .collect();
@@ -322,5 +364,22 @@ mod tests {
         }
         assert_eq!(series(&[Pass]), (1, Pass, String::new()));
         assert_eq!(series(&[Inconclusive]).0, 1);
+    }
+
+    #[test]
+    fn the_summary_says_what_each_kind_was_held_to() {
+        let held = |kind: Kind| {
+            let points = [(0, 0), (1000, 0)];
+            judge::judge(kind, LIMIT, Gauge::Allocated, &points)
+        };
+        let checks = [
+            held(Kind::Timeouts),
+            held(Kind::Reconnects),
+            Check::new(Kind::Attaches.id(), Verdict::Inconclusive, "", "not tried"),
+        ];
+        let text = limits(&checks);
+        let what = "measured: timeouts 0.5 (allocated), reconnects 128.0 (allocated). So few";
+        assert!(text.contains(what), "{text}");
+        assert_eq!(limits(&checks[2..]), "No kind was measured.");
     }
 }

@@ -20,6 +20,9 @@ pub(crate) enum Need {
     Release,
     /// It has this check, whatever came out.
     Check(&'static str),
+    /// It has this check, held to so many bytes an event at most, of a gateway that counts what it
+    /// allocates.
+    Counted(&'static str, f64),
     /// The command that it has recorded is this one, and no more: words, the first of which is the end
     /// of the program's path.
     Ran(&'static str),
@@ -55,6 +58,7 @@ impl Need {
                 let is_there = evidence.checks.iter().any(|check| check.id == id);
                 (!is_there).then(|| format!("{id} was not tried"))
             }
+            Self::Counted(id, most) => counted(evidence, id, most),
             Self::Ran(words) => {
                 let command = at("/recorded").and_then(Value::as_array);
                 let command = command.map_or(&[][..], Vec::as_slice);
@@ -63,6 +67,30 @@ impl Need {
                     .then(|| format!("`{}` ran, not `{words}`", all.join(" ")))
             }
         }
+    }
+}
+
+/// What is missing that this check shows so small a leak.
+fn counted(evidence: &Evidence, id: &str, most: f64) -> Option<String> {
+    let check = evidence.checks.iter().find(|check| check.id == id);
+    let Some(detail) = check.map(|check| &check.detail) else {
+        return Some(format!("{id} was not tried"));
+    };
+    match detail.get("gauge").and_then(Value::as_str) {
+        Some("allocated") => {}
+        gauge => {
+            let by = gauge.unwrap_or("nobody knows what");
+            return Some(format!(
+                "{id} was measured by {by}: a gateway of the feature counted is asked for"
+            ));
+        }
+    }
+    match detail.get("limit_bytes").and_then(Value::as_f64) {
+        Some(limit) if limit <= most => None,
+        Some(limit) => Some(format!(
+            "{id} was held to {limit} bytes an event, at most {most} are asked for"
+        )),
+        None => Some(format!("{id} does not say what it was held to")),
     }
 }
 
@@ -111,6 +139,12 @@ pub(crate) mod tests {
                 Self::Ran(words) => ("/recorded", json!(words.split(' ').collect::<Vec<_>>())),
                 Self::Release => {
                     evidence.profile = Some("release".to_owned());
+                    return;
+                }
+                Self::Counted(id, most) => {
+                    let detail = json!({ "gauge": "allocated", "limit_bytes": most });
+                    let check = Check::new(id, "needed", "", Verdict::Pass);
+                    evidence.checks.push(check.detail(detail));
                     return;
                 }
                 Self::Check(id) => {
@@ -189,5 +223,26 @@ pub(crate) mod tests {
         assert!(lacks(&one, faults).is_some());
         assert_eq!(lacks(&[&one[..4], &["faults::"]].concat(), faults), None);
         assert!(lacks(&[], faults).is_some());
+    }
+
+    #[test]
+    fn bytes_an_event_are_shown_by_what_is_allocated_and_by_each_kinds_own_limit() {
+        let need = Need::Counted("events.reconnects", 128.0);
+        let lacks = |detail: Value| {
+            let mut run = evidence("none", "head", "pass");
+            let check = Check::new("events.reconnects", "events", "", Verdict::Pass);
+            run.checks.push(check.detail(detail));
+            need.lacks(&run)
+        };
+        let detail = |gauge: &str, limit: f64| json!({ "gauge": gauge, "limit_bytes": limit });
+        assert_eq!(lacks(detail("allocated", 128.0)), None);
+        let resident = lacks(detail("resident", 4096.0)).unwrap();
+        assert!(resident.contains("measured by resident"), "{resident}");
+        let raised = "events.reconnects was held to 4096 bytes an event, at most 128 are asked for";
+        assert_eq!(lacks(detail("allocated", 4096.0)).as_deref(), Some(raised));
+        let old = lacks(json!("0.1 bytes for each of 200")).unwrap();
+        assert!(old.contains("measured by nobody knows what"), "{old}");
+        let none = need.lacks(&evidence("none", "head", "pass"));
+        assert_eq!(none.as_deref(), Some("events.reconnects was not tried"));
     }
 }

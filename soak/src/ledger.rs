@@ -161,6 +161,14 @@ impl Account {
         (before + self.sent).saturating_sub(ended)
     }
 
+    /// How many of these requests reached the Router: at least and at most. That nobody listens is said
+    /// by the server; what has no answer may have reached it or not.
+    pub(crate) fn reached(&self) -> (u64, u64) {
+        let answered = self.class(Outcome::Answered);
+        let least = answered.saturating_sub(self.count(Code::NoResponders));
+        (least, least + self.class(Outcome::Unknown) + self.lost)
+    }
+
     /// Completions of this class.
     pub(crate) fn class(&self, outcome: Outcome) -> u64 {
         let of_class = Code::ALL.iter().filter(|code| code.outcome() == outcome);
@@ -214,6 +222,21 @@ mod tests {
         assert_eq!(ledger.take().open_after(5), 4);
         ledger.give_up();
         assert_eq!(ledger.take().open_after(4), 0);
+    }
+
+    #[test]
+    fn what_is_answered_reached_the_router_and_what_is_unknown_may_have() {
+        let mut account = Account::default();
+        for (code, count) in [
+            (Code::Ok, 10),
+            (Code::NoResponders, 4),
+            (Code::Overloaded, 5),
+            (Code::Timeout, 2),
+        ] {
+            account.codes.insert(code.name().to_owned(), count);
+        }
+        account.lost = 1;
+        assert_eq!(account.reached(), (10, 13));
     }
 
     #[test]

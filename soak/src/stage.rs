@@ -11,6 +11,7 @@ use ipc_ringbuf::{ClientBuilder, Code, Request};
 use crate::admin;
 use crate::args::Programs;
 use crate::evidence::{Evidence, Sink};
+use crate::ledger::Account;
 use crate::part::{Interrupt, Part, SoakError};
 use crate::sampler::{Counters, descriptors};
 
@@ -61,6 +62,8 @@ pub(crate) struct Stage {
     /// Lines of ended gateways that tell of a panic.
     pub(crate) panics: usize,
     disorderly: usize,
+    /// What was asked before anybody else asked.
+    warm_up: Account,
     directory: tempfile::TempDir,
 }
 
@@ -109,6 +112,7 @@ impl Stage {
             logs,
             panics: 0,
             disorderly: 0,
+            warm_up: Account::default(),
             directory,
         };
         stage.gateway.wait_for("serving", interrupt)?;
@@ -132,7 +136,8 @@ impl Stage {
 
     /// Waits until a request is answered, or not where nobody answers, every connection to NATS is
     /// up, and the session that asked is gone.
-    fn warm_up(&self, silent: bool, interrupt: &Interrupt) -> Result<(), SoakError> {
+    fn warm_up(&mut self, silent: bool, interrupt: &Interrupt) -> Result<(), SoakError> {
+        let mut asked = Account::default();
         let answered = interrupt.until(REST, || {
             let builder = ClientBuilder::new().socket(&self.socket);
             let Ok(mut client) = builder.connect() else {
@@ -144,9 +149,15 @@ impl Stage {
                 request = request.timeout(SETTLED);
             }
             let expected = if silent { Code::Timeout } else { Code::Ok };
-            let reply = client.call(request);
-            Ok(reply.is_ok_and(|reply| reply.code() == expected))
+            asked.sent += 1;
+            let code = client.call(request).ok().map(|reply| reply.code());
+            match code {
+                Some(code) => *asked.codes.entry(code.name().to_owned()).or_default() += 1,
+                None => asked.lost += 1,
+            }
+            Ok(code == Some(expected))
         })?;
+        self.warm_up = asked;
         let rests = interrupt.until(REST, || {
             Ok(self.is_connected()? && admin::get(&self.socket, "/sessions")?.ends_with("[]"))
         })?;
@@ -225,6 +236,7 @@ impl Stage {
             panics: self.panics,
             disorderly: self.disorderly,
             received: count(&counts, "received="),
+            warm_up: self.warm_up.clone(),
             counts,
         })
     }
@@ -243,6 +255,8 @@ pub(crate) struct Ended {
     pub(crate) disorderly: usize,
     /// Requests that the Router received.
     pub(crate) received: u64,
+    /// What the stage itself had asked of it before the run.
+    pub(crate) warm_up: Account,
     /// Everything that the Router counted.
     pub(crate) counts: String,
 }

@@ -60,25 +60,46 @@ fn what_was_with_killed_clients_is_counted_and_nothing_else_may_be_missing() {
     assert_eq!(verdict(&found), Verdict::Fail);
 }
 
-#[test]
-fn what_the_router_received_before_the_load_does_not_stand_for_what_it_did_not() {
-    let args = flags("--faults none");
-    let mut found = run(&args, 10, 100);
+/// What comes of a Router that received so many, of 1000 answers, 5000 before them and a warm-up.
+fn ended(args: &SoakArgs, received: u64, timeouts: u64) -> Verdict {
+    let mut found = run(args, 10, 100);
+    found
+        .series
+        .total
+        .codes
+        .insert("TIMEOUT".to_owned(), timeouts);
     found.measured.codes.insert("OK".to_owned(), 5000);
     found.clients = Some((9, 9));
-    let mut verdict = |received| {
-        found.ended = Some(Ended {
-            in_order: true,
-            how: "exit status: 0".to_owned(),
-            panics: 0,
-            disorderly: 0,
-            received,
-            counts: String::new(),
-        });
-        ends(&found).verdict
-    };
-    assert_eq!(verdict(6000), Verdict::Pass);
-    assert_eq!(verdict(5999), Verdict::Fail);
+    let mut warm_up = Account::default();
+    warm_up.codes.insert("OK".to_owned(), 1);
+    found.ended = Some(Ended {
+        in_order: true,
+        how: "exit status: 0".to_owned(),
+        panics: 0,
+        disorderly: 0,
+        received,
+        warm_up,
+        counts: String::new(),
+    });
+    ends(&found, args).verdict
+}
+
+#[test]
+fn the_router_received_what_was_answered_and_nothing_twice() {
+    let args = flags("--faults none");
+    assert_eq!(ended(&args, 6001, 0), Verdict::Pass);
+    // What it received before the load does not stand for what it did not.
+    assert_eq!(ended(&args, 6000, 0), Verdict::Fail);
+    // A request that was published twice.
+    assert_eq!(ended(&args, 6002, 0), Verdict::Fail);
+    // One without an answer may be among them, and need not.
+    assert_eq!(ended(&args, 6001, 1), Verdict::Pass);
+    assert_eq!(ended(&args, 6002, 1), Verdict::Pass);
+    assert_eq!(ended(&args, 6003, 1), Verdict::Fail);
+    // Clients that were killed had more of them.
+    let args = flags("--faults storm");
+    assert_eq!(ended(&args, 6100, 0), Verdict::Pass);
+    assert_eq!(ended(&args, 6000, 0), Verdict::Fail);
 }
 
 #[test]

@@ -14,15 +14,13 @@ use ipc_tools::history::Recorder;
 use super::ATTACHED;
 use super::body::Body;
 use super::order::{Order, Tick, encode};
-use super::pace::Pace;
+use super::pace::{Fate, Pace, fate, lag};
 use crate::args::ClientArgs;
 use crate::ledger::Ledger;
 use crate::{complain, say};
 
 /// Nanoseconds of a second: the time between two ticks.
 const SECOND: u64 = 1_000_000_000;
-/// How long a request that is due waits for the window before it is given up.
-const PATIENCE: u64 = SECOND;
 /// Longest time without any completion. The gateway completes each request at its deadline, which
 /// is sooner.
 const SILENCE: u64 = 30 * SECOND;
@@ -132,7 +130,8 @@ struct Load {
     faulty: u64,
     unwritten: u64,
     recorder: Option<Recorder>,
-    /// Whether the last submission found no room, by the ledger or by the session.
+    /// Whether the last submission found no room, by the ledger or by the session, and nothing has been
+    /// completed since.
     is_full: bool,
     /// Since when the window has had room.
     roomy_since: u64,
@@ -205,14 +204,20 @@ impl Load {
         let now = monotonic_ns();
         while pace.due() <= now {
             let due = pace.due();
-            if due + PATIENCE < now {
-                self.given_up += 1;
-            } else {
-                if !self.submit(due) && self.is_full {
-                    break;
+            let room = self.has_room().then_some(self.roomy_since);
+            let lag = match fate(due, room, now) {
+                Fate::GivenUp { lag } => {
+                    self.given_up += 1;
+                    lag
                 }
-                let could = due.max(self.roomy_since);
-                let lag = now.saturating_sub(could) / 1000;
+                Fate::Due => {
+                    if !self.submit(due) && self.is_full {
+                        break;
+                    }
+                    Some(lag(due, self.roomy_since, now))
+                }
+            };
+            if let Some(lag) = lag {
                 self.lag.saturating_record(lag);
             }
             pace.advance();
@@ -224,6 +229,11 @@ impl Load {
         } else {
             std::thread::park_timeout(asleep);
         }
+    }
+
+    /// Whether there is room for one more request, as far as is known.
+    fn has_room(&self) -> bool {
+        !self.is_full && self.ledger.mark().is_some()
     }
 
     /// Submits a request whose latency counts from `due`; whether there may be room for more.
@@ -294,6 +304,7 @@ impl Load {
         }
         if was_full {
             self.roomy_since = now;
+            self.is_full = false;
         }
         true
     }

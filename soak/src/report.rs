@@ -111,6 +111,7 @@ pub(crate) fn soak(
         "lost": found.series.total.lost,
         "with_killed_clients": found.killed.requests,
         "killed_clients": found.killed.clients,
+        "healing": healing(found),
         "given_up": found.series.given_up,
         "refused": found.series.refused,
         "faulty": found.series.faulty,
@@ -125,6 +126,20 @@ pub(crate) fn soak(
     }
     let (head, tail) = (head(found, args, &title), tail(found));
     conclude(artifact, evidence, checks, &head, &tail)
+}
+
+/// How long each fault took to heal once it was removed, and how long it may take, in seconds.
+fn healing(found: &Measured) -> Vec<Value> {
+    let healed = found.healed.iter();
+    healed
+        .map(|(fault, took)| {
+            json!({
+                "fault": fault.name(),
+                "took_s": took.as_secs_f64(),
+                "most_s": fault.heals_within().as_secs_f64(),
+            })
+        })
+        .collect()
 }
 
 /// What a soak is told to do.

@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::quiescent::Point;
 use crate::recorder::Recorder;
 use crate::sampler::{Gauges, Usage};
-use crate::series::Series;
+use crate::series::{HEALING, Series};
 use crate::stage::{Build, Ended, REST, Stage};
 use crate::storm::{Event, Fault, Storm};
 use crate::witness;
@@ -81,6 +81,8 @@ pub(crate) struct Measured {
     pub(crate) points: Vec<Point>,
     /// Faults begun, in order.
     pub(crate) faults: Vec<Fault>,
+    /// Faults that healed, in order, and how long after their removal.
+    pub(crate) healed: Vec<(Fault, Duration)>,
     /// Faults that did not heal.
     pub(crate) festers: Vec<Fault>,
     /// What clients had on their way that were killed.
@@ -107,6 +109,7 @@ impl Measured {
             zero: None,
             points: Vec::new(),
             faults: Vec::new(),
+            healed: Vec::new(),
             festers: Vec::new(),
             killed: Killed::default(),
             clients: None,
@@ -302,13 +305,15 @@ impl Run<'_> {
             None => {}
             Some(Event::Begun(fault)) => {
                 self.found.faults.push(fault);
-                self.found.series.begin(fault.name(), now);
+                let healing = fault.healing_seconds();
+                self.found.series.begin(fault.name(), healing, now);
                 self.progress.note(fault.name());
             }
-            Some(Event::Healed(fault)) => self.found.series.end(fault.name(), now),
+            // From here on it has its time to heal, and no more.
+            Some(Event::Removed(fault)) => self.found.series.end(fault.name(), now),
+            Some(Event::Healed(fault, took)) => self.found.healed.push((fault, took)),
             Some(Event::Festers(fault)) => {
                 self.found.festers.push(fault);
-                self.found.series.end(fault.name(), now);
                 self.progress.say(&format!("{} did not heal", fault.name()));
             }
         }
@@ -317,7 +322,9 @@ impl Run<'_> {
 
     /// Pauses the load, waits until everything has come back, and counts.
     fn quiesce(&mut self) -> Result<(), SoakError> {
-        self.found.series.begin("quiescent", monotonic_ns());
+        self.found
+            .series
+            .begin("quiescent", HEALING, monotonic_ns());
         self.progress.note("quiescent point");
         self.crew.pause();
         let drained = self.drain()?;

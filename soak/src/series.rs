@@ -14,7 +14,7 @@ use crate::sampler::Usage;
 const SECOND: u64 = 1_000_000_000;
 /// Seconds that wait for what clients tell late.
 const OPEN: u64 = 4;
-/// Seconds after a fault has healed that are not calm yet.
+/// Seconds after a pause, and after a fault of which nothing must be made anew, that are not calm yet.
 pub(crate) const HEALING: u64 = 2;
 
 /// One second.
@@ -57,6 +57,8 @@ pub(crate) struct Span {
     pub(crate) from: u64,
     /// The last second; none while it lasts.
     pub(crate) to: Option<u64>,
+    /// Seconds after the last that are not calm yet.
+    pub(crate) healing: u64,
 }
 
 /// A second that is still being told about.
@@ -160,13 +162,14 @@ impl Series {
         self.complete_until(last.map_or(0, |last| last + 1))
     }
 
-    /// Something begins that makes seconds unlike the others.
-    pub(crate) fn begin(&mut self, what: &'static str, now: u64) {
+    /// Something begins that makes seconds unlike the others, and so many after its end.
+    pub(crate) fn begin(&mut self, what: &'static str, healing: u64, now: u64) {
         let from = self.second(now);
         self.spans.push(Span {
             what,
             from,
             to: None,
+            healing,
         });
     }
 
@@ -183,7 +186,7 @@ impl Series {
     /// Whether nothing was broken, paused or healing in a second.
     pub(crate) fn is_calm(&self, second: u64) -> bool {
         !self.spans.iter().any(|span| {
-            let to = span.to.map_or(u64::MAX, |to| to + HEALING);
+            let to = span.to.map_or(u64::MAX, |to| to + span.healing);
             (span.from..=to).contains(&second)
         })
     }
@@ -294,7 +297,7 @@ mod tests {
         series.complete(130 * SECOND);
         assert_eq!(series.rows.len(), 26);
         series.take(&tick(101, 5));
-        series.begin("nats-kill", 112 * SECOND);
+        series.begin("nats-kill", 2, 112 * SECOND);
         series.end("nats-kill", 114 * SECOND);
         series.finish();
         assert_eq!(series.rows.len(), 40);
@@ -305,5 +308,15 @@ mod tests {
         let starts: Vec<u64> = windows.iter().map(|window| window.0).collect();
         assert_eq!(starts, [0, 5, 17, 22, 27, 32]);
         assert_eq!(windows[0].1, 10.0);
+    }
+
+    #[test]
+    fn what_heals_by_itself_in_longer_is_given_longer_from_its_end() {
+        let mut series = Series::starting(0);
+        series.begin("server killed", 4, 10 * SECOND);
+        assert!(!series.is_calm(1000));
+        series.end("server killed", 11 * SECOND);
+        let calm: Vec<u64> = (8..18).filter(|second| series.is_calm(*second)).collect();
+        assert_eq!(calm, [8, 9, 16, 17]);
     }
 }

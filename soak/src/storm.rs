@@ -9,10 +9,18 @@ use crate::client::Tick;
 use crate::crew::Crew;
 use crate::part::{Interrupt, SoakError};
 use crate::sampler::Counters;
+use crate::series::HEALING;
 use crate::stage::{CONNECTIONS, Stage};
 
-/// Longest time for a fault to heal once it is over.
+/// Longest time to wait for a fault to heal once it is removed. One that takes longer than
+/// [`Fault::heals_within`] has failed by then; the run goes on.
 const HEALS: Duration = Duration::from_secs(20);
+/// What a fault needs to heal where nothing has to be made anew.
+const AT_ONCE: Duration = Duration::from_secs(HEALING);
+/// Longest pause between two attempts to connect to NATS: the gateway's `reconnect_max`, as built in.
+const RECONNECT: Duration = Duration::from_millis(1500);
+/// Longest pause between two attempts of the client library to attach again.
+const REATTACH: Duration = Duration::from_secs(2);
 /// Time between two looks whether it has.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -83,6 +91,26 @@ impl Fault {
             Self::GatewayRestarted => 20_000,
         })
     }
+
+    /// Longest time from its removal until everything is whole and requests succeed: 2 s, and what may
+    /// pass until its end is noticed. A connection to NATS that was lost is tried again after
+    /// `reconnect_max`, a session after the longest pause of the client library. One that was reset, and
+    /// a client or a Router that goes on, are noticed at once.
+    pub(crate) const fn heals_within(self) -> Duration {
+        match self {
+            Self::ClientKilled | Self::ClientSlow | Self::Backpressure => AT_ONCE,
+            Self::ServerKilled | Self::ServerStopped | Self::LameDuck | Self::HalfOpen => {
+                AT_ONCE.saturating_add(RECONNECT)
+            }
+            Self::GatewayRestarted => AT_ONCE.saturating_add(REATTACH),
+        }
+    }
+
+    /// The same in whole seconds, rounded up.
+    pub(crate) fn healing_seconds(self) -> u64 {
+        let within = self.heals_within();
+        within.as_secs() + u64::from(within.subsec_nanos() > 0)
+    }
 }
 
 /// A fault that is not healed yet.
@@ -91,7 +119,7 @@ struct Active {
     fault: Fault,
     place: usize,
     begun: Instant,
-    /// When it was over, and healing began.
+    /// When it was removed, and healing began.
     over: Option<Instant>,
     looked: Instant,
 }
@@ -100,7 +128,10 @@ struct Active {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Begun(Fault),
-    Healed(Fault),
+    /// What was broken is whole again; what it broke may not be.
+    Removed(Fault),
+    /// Everything is as before, so long after the removal.
+    Healed(Fault, Duration),
     /// It did not heal in time.
     Festers(Fault),
 }
@@ -163,24 +194,24 @@ impl Storm {
             return self.begin(stage, crew, told).map(Some);
         };
         let fault = active.fault;
-        if active.over.is_none() {
+        let Some(over) = active.over else {
             let lasts = fault.lasts();
             let ended = fault == Fault::GatewayRestarted && stage.gateway.ended()?.is_some();
             if now >= active.begun + lasts || ended {
                 end(fault, active.place, stage, crew, interrupt)?;
                 active.over = Some(Instant::now());
+                return Ok(Some(Event::Removed(fault)));
             }
             return Ok(None);
-        }
+        };
         if now < active.looked + LOOK {
             return Ok(None);
         }
         active.looked = now;
         let healed = crew.is_attached() && is_whole(stage, crew.sessions());
-        let patience = active.over.map(|over| over + HEALS);
         let event = if healed {
-            Event::Healed(fault)
-        } else if patience.is_some_and(|patience| now > patience) {
+            Event::Healed(fault, over.elapsed())
+        } else if now > over + HEALS {
             Event::Festers(fault)
         } else {
             return Ok(None);
@@ -295,6 +326,14 @@ mod tests {
         first.sort_unstable();
         first.dedup();
         assert_eq!(first.len(), 8);
+    }
+
+    #[test]
+    fn each_fault_has_two_seconds_and_what_its_end_needs_to_be_noticed() {
+        let within = |fault: Fault| (fault.heals_within().as_millis(), fault.healing_seconds());
+        assert_eq!(within(Fault::ClientSlow), (2000, 2));
+        assert_eq!(within(Fault::ServerKilled), (3500, 4));
+        assert_eq!(within(Fault::GatewayRestarted), (4000, 4));
     }
 
     #[test]

@@ -238,7 +238,7 @@ mod tests {
             tick.account.codes.insert("OK".to_owned(), 1000);
             series.take(&tick);
         }
-        series.begin("lame duck", 30_000_000_000);
+        series.begin("lame duck", 4, 30_000_000_000);
         series.end("lame duck", 33_000_000_000);
         series.finish();
         let directory = tempfile::tempdir().unwrap();

@@ -1,10 +1,14 @@
 //! Requests, completions, books, quiescent points, and whether what was offered was served.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use ipc_ringbuf::Code;
 
 use crate::args::{Level, Rate, SoakArgs};
 use crate::ledger::Account;
 use crate::run::Measured;
+use crate::storm::Fault;
 use crate::verdict::{Check, Verdict};
 
 /// Part of the requests due that must be answered OK while nothing is broken.
@@ -322,8 +326,12 @@ fn served(found: &Measured, args: &SoakArgs) -> Check {
 /// Success while nothing is broken, and that what was broken heals.
 fn recovery(found: &Measured, args: &SoakArgs) -> Check {
     let required = format!(
-        "every fault heals, and from {} s after it {} % of the requests due are answered OK",
-        crate::series::HEALING,
+        "every fault heals, from when it is removed, within {} s, {} s where connections to NATS must \
+         be made anew and {} s where sessions must, and after that time {} % of the requests due are \
+         answered OK",
+        Fault::ClientSlow.heals_within().as_secs_f64(),
+        Fault::ServerKilled.heals_within().as_secs_f64(),
+        Fault::GatewayRestarted.heals_within().as_secs_f64(),
         SUCCESS * 100.0
     );
     let calm = Served::of(found, u64::MAX);
@@ -334,7 +342,10 @@ fn recovery(found: &Measured, args: &SoakArgs) -> Check {
     let shows_nothing = calm.due < 10_000 || found.faults.is_empty() || before.due < 1000;
     let is_too_slow =
         may_be_too_much(args.rate) && calm.part() < SUCCESS && before.part() < SUCCESS;
-    let verdict = if !found.festers.is_empty() {
+    let slow = found.healed.iter();
+    let slow = slow.filter(|(fault, took)| *took > fault.heals_within());
+    let slow = slow.count();
+    let verdict = if !found.festers.is_empty() || slow > 0 {
         Verdict::Fail
     } else if shows_nothing || is_too_slow {
         Verdict::Inconclusive
@@ -346,10 +357,11 @@ fn recovery(found: &Measured, args: &SoakArgs) -> Check {
     let count = kinds.len();
     kinds.dedup();
     let text = format!(
-        "{count} faults ({}), {} did not heal; {:.4} % of {} requests in calm seconds, {} of which \
-         were not submitted, {:.4} % of {} before the first fault",
+        "{count} faults ({}), {} did not heal, {slow} not in time{}; {:.4} % of {} requests in calm \
+         seconds, {} of which were not submitted, {:.4} % of {} before the first fault",
         kinds.join(", "),
         found.festers.len(),
+        slowest(found),
         calm.part() * 100.0,
         calm.due,
         calm.unsent,
@@ -357,6 +369,18 @@ fn recovery(found: &Measured, args: &SoakArgs) -> Check {
         before.due
     );
     Check::new("correct.recovery", verdict, required, text)
+}
+
+/// The longest that a fault of each kind took to heal, in words.
+fn slowest(found: &Measured) -> String {
+    let mut most: BTreeMap<Fault, Duration> = BTreeMap::new();
+    for (fault, took) in &found.healed {
+        let longest = most.entry(*fault).or_default();
+        *longest = (*took).max(*longest);
+    }
+    most.iter()
+        .map(|(fault, took)| format!(", {} {:.2} s at most", fault.name(), took.as_secs_f64()))
+        .collect()
 }
 
 #[cfg(test)]

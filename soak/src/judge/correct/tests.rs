@@ -6,7 +6,6 @@ use crate::crew::Killed;
 use crate::run::Layout;
 use crate::series::Row;
 use crate::stage::Ended;
-use crate::storm::Fault;
 
 /// A run of `seconds` in each of which so many are answered OK.
 fn run(args: &SoakArgs, seconds: u64, ok: u64) -> Measured {
@@ -124,7 +123,7 @@ fn recovery_counts_what_a_full_window_kept_back() {
     let args = flags("--faults storm --rate 50%");
     let mut found = run(&args, 100, 1000);
     found.faults.push(Fault::ClientSlow);
-    found.series.begin("client slow", 30_000_000_000);
+    found.series.begin("client slow", 2, 30_000_000_000);
     found.series.end("client slow", 31_000_000_000);
     // While it is broken, anything may be given up.
     found.series.rows[31].given_up = 1000;
@@ -136,4 +135,23 @@ fn recovery_counts_what_a_full_window_kept_back() {
     assert_eq!(recovery(&found, &args).verdict, Verdict::Fail);
     let args = flags("--faults storm --rate 1000");
     assert_eq!(recovery(&found, &args).verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn a_fault_that_heals_too_late_is_a_failure_and_each_kinds_slowest_is_told() {
+    let args = flags("--faults storm --rate 50%");
+    let mut found = run(&args, 100, 1000);
+    found.faults.push(Fault::ServerKilled);
+    found.series.begin("server killed", 4, 30_000_000_000);
+    found.series.end("server killed", 31_000_000_000);
+    let healed = |ms| (Fault::ServerKilled, Duration::from_millis(ms));
+    found.healed = vec![healed(3500), healed(200)];
+    let check = recovery(&found, &args);
+    assert_eq!(check.verdict, Verdict::Pass, "{check:?}");
+    let words = ", 0 did not heal, 0 not in time, server killed 3.50 s at most; ";
+    assert!(check.found.contains(words), "{check:?}");
+    found.healed.push(healed(3501));
+    let check = recovery(&found, &args);
+    assert_eq!(check.verdict, Verdict::Fail);
+    assert!(check.found.contains(", 1 not in time, "), "{check:?}");
 }

@@ -299,7 +299,7 @@ fn what_grows_with_the_first_fault_of_a_kind_is_no_leak() {
     let args = flags("--duration 30m --faults light");
     let judge = |found: &Measured| allocated(found, &args).verdict;
     let fault = |found: &mut Measured, what, second: u64| {
-        found.series.begin(what, second * 1_000_000_000);
+        found.series.begin(what, 2, second * 1_000_000_000);
         found.series.end(what, (second + 2) * 1_000_000_000);
     };
     // One kind has not come at all.

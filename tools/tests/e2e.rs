@@ -123,6 +123,25 @@ fn a_router_that_drops_headers_changes_codes_and_answers_wrongly_is_found_out() 
 }
 
 #[test]
+fn a_repeated_reply_that_is_not_counted_is_found_out() {
+    let dir = tempfile::tempdir().unwrap();
+    // It repeats once, where it is told to repeat twice: as if half of the repetitions were not counted.
+    let router = router_by(
+        dir.path(),
+        "for word do shift\n\
+         case $word in\n\
+         2) word=1 ;;\n\
+         esac\n\
+         set -- \"$@\" \"$word\"\ndone\nexec \"$router\" \"$@\"\n",
+    );
+    must_fail(
+        dir.path(),
+        &["--reference-router", &router],
+        &[("timeouts.5", "counted and completed nothing is ")],
+    );
+}
+
+#[test]
 fn a_gateway_that_sends_elsewhere_is_found_out() {
     let dir = tempfile::tempdir().unwrap();
     let elsewhere = "[[route]]\nname = \"decide\"\nsubject = \"elsewhere\"\n";

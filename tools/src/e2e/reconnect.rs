@@ -11,6 +11,11 @@ use crate::timeouts::balance;
 
 /// Cycles of the storm.
 const CYCLES: u64 = 10;
+/// Requests in flight when connections are reset.
+const IN_FLIGHT: u64 = 100;
+/// Longest time from a reset until all that was in flight is told: far less than the 5 s that each has,
+/// and what a busy machine may take.
+const TOLD: Duration = Duration::from_secs(2);
 /// Longest time from when the server is there again until a request is answered.
 const RESUMED: Duration = Duration::from_secs(10);
 /// Codes that say plainly that a request may have been lost, or was not sent.
@@ -87,11 +92,10 @@ pub(crate) fn in_flight(scene: &mut Scene, report: &mut Report) -> Result<(), Fa
     let mut client = scene.start_client(256)?;
     let external = scene.is_external();
     let flow = match external {
-        false => scene.flow(Some(100)).window(100).timeout_ms(3000),
+        false => scene.flow(Some(IN_FLIGHT)).window(100).timeout_ms(5000),
         true => scene.flow(None).window(100).timeout_ms(3000),
     };
     client.begin(flow)?;
-    let least = if external { 1 } else { 100 };
     let published = scene.metric("ipcgw_nats_published_total", "")?;
     eventually(SOON, "requests are in flight", || {
         let sent = scene.metric("ipcgw_nats_published_total", "")?;
@@ -99,9 +103,10 @@ pub(crate) fn in_flight(scene: &mut Scene, report: &mut Report) -> Result<(), Fa
         Ok(if external {
             sent > published
         } else {
-            now >= least
+            now >= IN_FLIGHT
         })
     })?;
+    let since = Instant::now();
     cut(scene, "reset")?;
     let done = if external {
         client.stop()?
@@ -110,15 +115,33 @@ pub(crate) fn in_flight(scene: &mut Scene, report: &mut Report) -> Result<(), Fa
     };
     explicit(report, &done);
     if !external {
-        let told = done.code("UPSTREAM_LOST");
-        report.must(
-            told > 0,
-            format_args!("{told} of 100 in flight were told of the loss"),
-        );
+        told(report, &done, since.elapsed());
     }
     scene.until_connected()?;
     scene.healthy()?;
     balance(scene, report)
+}
+
+/// What was in flight when both connections were reset was told so, at once: the gateway knows of their
+/// end, and a request that has to wait for its deadline was forgotten.
+fn told(report: &mut Report, flow: &FlowReport, took: Duration) {
+    let lost = flow.code("UPSTREAM_LOST");
+    report.must(
+        lost > 0,
+        format_args!("{lost} of {IN_FLIGHT} in flight were told of the loss"),
+    );
+    for code in ["TIMEOUT", "EXPIRED_UNSENT"] {
+        let found = flow.code(code);
+        report.equal(
+            format_args!("{code} of requests whose connection was reset"),
+            &found,
+            &0,
+        );
+    }
+    report.must(
+        took < TOLD,
+        format_args!("all had ended {took:?} after the reset, of at most {TOLD:?}"),
+    );
 }
 
 pub(crate) fn storm(scene: &mut Scene, report: &mut Report) -> Result<(), Failure> {
@@ -294,4 +317,36 @@ pub(crate) fn resume(scene: &mut Scene, report: &mut Report) -> Result<(), Failu
     report.equal("answered", &done.code("OK"), &500);
     scene.wire.settle()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong about requests in flight that ended with these codes after this time.
+    fn wrong(codes: &[(&str, u64)], took: Duration) -> String {
+        let mut flow = FlowReport::default();
+        for (code, count) in codes {
+            flow.codes.insert((*code).to_owned(), *count);
+        }
+        let mut report = Report::default();
+        told(&mut report, &flow, took);
+        let check = report.check(("a.1", "a", "n"), Ok(()));
+        match check.verdict {
+            ipc_tools::artifact::Verdict::Pass => String::new(),
+            _ => check.seen(),
+        }
+    }
+
+    #[test]
+    fn a_connection_whose_requests_wait_for_their_deadline_is_found_out() {
+        let soon = Duration::from_millis(100);
+        assert_eq!(wrong(&[("UPSTREAM_LOST", 100)], soon), "");
+        assert_eq!(wrong(&[("UPSTREAM_LOST", 98), ("OK", 2)], soon), "");
+        let half = wrong(&[("UPSTREAM_LOST", 50), ("TIMEOUT", 50)], soon);
+        assert!(half.contains("was reset is 50, not 0"), "{half}");
+        let late = wrong(&[("UPSTREAM_LOST", 100)], Duration::from_secs(4));
+        assert!(late.contains("all had ended 4s after the reset"), "{late}");
+        assert!(wrong(&[("OK", 100)], soon).contains("0 of 100 in flight"));
+    }
 }

@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
-use ipc_tools::stage::{Failure, Report, eventually, pause};
+use ipc_tools::stage::{Failure, Message, Report, eventually, pause};
 
-use crate::scene::{SOON, STATUS, Scene};
+use crate::scene::{SOON, STATUS, Scene, configuration};
 use crate::timeouts::balance;
 
 /// Rounds of timeouts after which a breaker that has not opened will not.
@@ -36,24 +36,58 @@ fn relent(scene: &mut Scene) -> Result<(), Failure> {
     scene.healthy()
 }
 
+fn is_poll(message: &Message) -> bool {
+    message.subject == STATUS && message.reply.is_some()
+}
+
+fn is_push(message: &Message) -> bool {
+    message.subject == STATUS && message.reply.is_none()
+}
+
+/// Messages since the check began for which this holds.
+fn count(scene: &Scene, is_it: fn(&Message) -> bool) -> usize {
+    scene.wire.all(is_it).len()
+}
+
 pub(crate) fn recognised(scene: &mut Scene, report: &mut Report) -> Result<(), Failure> {
     scene.router(&[])?;
     // Pushed.
     let unreadable = statuses(scene, "no")?;
     say(scene, "active")?;
-    let pushed = scene.wire.first(SOON, "the pushed status", |m| {
-        m.subject == STATUS && m.reply.is_none()
-    })?;
+    let pushed = scene.wire.first(SOON, "the pushed status", is_push)?;
     report.captured(&pushed);
     report.must(pushed.contains(r#""active""#), "the Router pushed `active`");
     let id = scene.id();
     let ask = scene.ask(&id);
     let got = scene.call(report, ask)?;
     report.answer("a request after the push", &got, "OVERLOADED", 429);
-    // Polled: a gateway that asks has the status that was pushed before it began.
-    let poll = scene
-        .wire
-        .first(SOON, "a poll", |m| m.subject == STATUS && m.reply.is_some())?;
+    // Polled: a gateway that was started after the push can know of it only by asking.
+    let (polls, pushes) = (count(scene, is_poll), count(scene, is_push));
+    let (url, configuration) = (scene.url().to_owned(), configuration("backpressure"));
+    let fresh = scene.start_gateway("polls", &url, &configuration)?;
+    eventually(SOON, "a fresh gateway understands the status", || {
+        let heard = fresh.metric("ipcgw_backpressure_statuses_total", r#"understood="yes""#)?;
+        Ok(heard > 0)
+    })?;
+    let mut client = scene.start_client_at(&fresh)?;
+    let id = scene.id();
+    let ask = scene.ask(&id);
+    report.sent(&ask);
+    let got = client.call(ask)?;
+    report.got(&got);
+    report.answer(
+        "a request to a gateway that only polled",
+        &got,
+        "OVERLOADED",
+        429,
+    );
+    let more = count(scene, is_push) - pushes;
+    report.equal("statuses pushed since it was started", &more, &0);
+    drop(client);
+    fresh.end()?;
+    // The first poll that was made when the Router had said `active`.
+    let since = scene.wire.all(is_poll).into_iter().nth(polls);
+    let poll = since.ok_or_else(|| Failure::new("no poll is on the wire"))?;
     report.captured(&poll);
     for (name, value) in [("x_contract_version", "2"), ("x_tenant_id", "ipc-gateway")] {
         let found = poll.header(name).unwrap_or("absent");

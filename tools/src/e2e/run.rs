@@ -167,9 +167,11 @@ fn summary(args: &Args, artifact: &Artifact, not_kept: u64, began: Instant) -> S
         RouterKind::External => "an external Router",
     };
     let mut text = format!(
-        "{} checks against {router}, in {:.1} s. `checks.jsonl` has for each what was sent, what \
-         was captured on the wire and what the client got; `wire.jsonl` has every message that \
-         crossed the server ({not_kept} more than are kept of one check were only counted), \
+        "{} checks against {router}, in {:.1} s. `checks.jsonl` has for each what was seen: single \
+         requests with what they got, flows of requests as counts by code, and messages on the wire \
+         where the check looks at them, as most of the subjects and backpressure.1 do; \
+         `wire.jsonl` has every message that crossed the server, by check ({not_kept} more than are \
+         kept of one check were only counted), \
          `logs/` what each process said, and `resources.csv` memory, descriptors and threads over \
          time.\n",
         artifact.checks().len(),

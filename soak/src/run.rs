@@ -5,7 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use ipc_ringbuf::monotonic_ns;
-use ipc_tools::history::{Checker, Limits, Verdict};
+use ipc_tools::history::{Checker, Limits, Tenants, Verdict};
 
 use crate::args::{Level, Rate, SoakArgs};
 use crate::crew::{Crew, Killed, Plan};
@@ -450,7 +450,11 @@ impl Run<'_> {
 
     /// Holds the witness's history against the Router's log.
     fn judge_witness(&self) -> io::Result<Verdict> {
-        let mut checker = Checker::new(Limits { epsilon: EPSILON });
+        let mut checker = Checker::new(Limits {
+            epsilon: EPSILON,
+            // Nothing here names a tenant in a header, and only a gateway that is told to binds one.
+            tenants: Tenants::Free,
+        });
         let history = std::fs::read_to_string(self.stage.directory().join("history"))?;
         checker.client(&history)?;
         checker.router(&std::fs::read_to_string(self.stage.router_log())?)?;

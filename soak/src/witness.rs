@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use ipc_tools::history::{Checker, Limits, Verdict};
+use ipc_tools::history::{Checker, Limits, Tenants, Verdict};
 
 use crate::args::Programs;
 use crate::part::{Interrupt, Part, SoakError};
@@ -55,7 +55,11 @@ impl Witness {
 
     /// Holds its history against the Router's log, once the Router has ended.
     pub(crate) fn judge(&self, stage: &Stage) -> Result<Verdict, SoakError> {
-        let mut checker = Checker::new(Limits { epsilon: EPSILON });
+        let mut checker = Checker::new(Limits {
+            epsilon: EPSILON,
+            // Nothing here names a tenant in a header, and the gateway binds none.
+            tenants: Tenants::Free,
+        });
         checker
             .client(&std::fs::read_to_string(&self.history)?)
             .map_err(std::io::Error::other)?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use ipc_tools::history::{Books, Checker, Limits, Mark, MetricsError, Verdict};
+use ipc_tools::history::{Books, Checker, Limits, Mark, MetricsError, Tenants, Verdict};
 use thiserror::Error;
 
 /// Holds the histories of clients against what the Router received and what the gateway counted.
@@ -37,6 +37,10 @@ struct Args {
     /// How much later than its deadline a completion may be seen
     #[arg(long, value_name = "DURATION", default_value = "50ms")]
     epsilon: humantime::Duration,
+    /// The gateway binds its users to tenants: each request must arrive with the header tenant_id of its
+    /// client
+    #[arg(long)]
+    bound_tenants: bool,
     /// Print the verdict as JSON
     #[arg(long)]
     json: bool,
@@ -78,7 +82,12 @@ fn main() -> ExitCode {
 
 fn check(args: &Args) -> Result<Verdict, CheckError> {
     let epsilon = args.epsilon.into();
-    let mut checker = Checker::new(Limits { epsilon });
+    let tenants = if args.bound_tenants {
+        Tenants::Bound
+    } else {
+        Tenants::Free
+    };
+    let mut checker = Checker::new(Limits { epsilon, tenants });
     for path in &args.client {
         let parsed = checker.client(&read(path)?);
         parsed.map_err(|error| no_history(path, error))?;

@@ -21,12 +21,29 @@ const TRIES: u32 = 3;
 pub struct Limits {
     /// How much later than its deadline a completion may be seen.
     pub epsilon: Duration,
+    /// What the gateway does about the tenant of a request.
+    pub tenants: Tenants,
+}
+
+/// What a gateway does about the tenant of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a gateway binds tenants or does not"
+)]
+pub enum Tenants {
+    /// It passes on what the client says, which may be nothing.
+    #[default]
+    Free,
+    /// It binds each user to a tenant: every request must arrive with the header `tenant_id`.
+    Bound,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             epsilon: Duration::from_millis(50),
+            tenants: Tenants::Free,
         }
     }
 }
@@ -182,12 +199,12 @@ impl Checker {
         };
         request.received += 1;
         let tenant = headers.and_then(|headers| headers.get("tenant_id"));
-        let is_tenants = tenant.is_none_or(|values| {
-            let is_it = |value: &serde_json::Value| value.as_str() == Some(&client.tenant);
-            values
-                .as_array()
-                .map_or_else(|| is_it(values), |all| all.iter().all(is_it))
-        });
+        let is_it = |value: &serde_json::Value| value.as_str() == Some(&client.tenant);
+        let is_tenants = match tenant {
+            None => self.limits.tenants == Tenants::Free,
+            Some(serde_json::Value::Array(all)) => !all.is_empty() && all.iter().all(is_it),
+            Some(value) => is_it(value),
+        };
         request.is_intact &= is_tenants && request.digest == digest(payload.as_bytes());
     }
 
@@ -209,7 +226,8 @@ impl Checker {
             );
         }
         if !request.is_intact {
-            let what = format!("{name}-{n} was received with another payload or tenant");
+            let what =
+                format!("{name}-{n} was received with another payload or tenant, or with none");
             verdict.broken(Invariant::I3, what);
         }
         let most = if request.idempotent { TRIES } else { 1 };

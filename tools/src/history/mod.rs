@@ -15,7 +15,7 @@ mod metrics;
 mod recorder;
 mod verdict;
 
-pub use check::{Checker, Limits};
+pub use check::{Checker, Limits, Tenants};
 pub use event::{Event, Mark, Received, digest};
 pub use metrics::{Books, MetricsError};
 pub use recorder::Recorder;

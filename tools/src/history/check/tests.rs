@@ -225,3 +225,31 @@ fn a_line_that_was_cut_is_left_out_and_a_bad_one_is_an_error() {
     assert!(checker.client("{\"ev\n").is_err());
     assert!(checker.router("nonsense\n").is_err());
 }
+
+#[test]
+fn a_request_without_its_tenant_is_found_where_the_gateway_binds_tenants() {
+    for headers in [
+        serde_json::json!({}),
+        serde_json::Value::Null,
+        serde_json::json!({"tenant_id": []}),
+        serde_json::json!({"tenant_id": "acme"}),
+    ] {
+        let mut story = Story::new().submit(1, 0);
+        let line = serde_json::json!({"payload": payload(1), "headers": headers});
+        story.router.push(line.to_string());
+        let story = story.complete(1, 5, "answered", "OK").end();
+        let broken = |tenants| {
+            let mut checker = Checker::new(Limits {
+                tenants,
+                ..Limits::default()
+            });
+            checker.client(&(story.client.join("\n") + "\n")).unwrap();
+            checker.router(&(story.router.join("\n") + "\n")).unwrap();
+            !checker.judge().holds()
+        };
+        let is_named = headers["tenant_id"] == "acme";
+        assert_eq!(broken(Tenants::Bound), !is_named, "{headers}");
+        let is_empty = headers["tenant_id"].is_array();
+        assert_eq!(broken(Tenants::Free), is_empty, "{headers}");
+    }
+}

@@ -90,12 +90,26 @@ pub(crate) struct HeaderLimits {
 pub(crate) struct Field {
     pub(crate) pointer: String,
     pub(crate) required: bool,
+    /// Pointer of another field: where that one is there, this need not be.
+    #[serde(default)]
+    pub(crate) unless: Option<String>,
     #[serde(rename = "type")]
     pub(crate) kind: Kind,
     #[serde(default)]
     pub(crate) valid: Vec<Value>,
     #[serde(default)]
     pub(crate) invalid: Vec<Invalid>,
+    #[serde(default)]
+    pub(crate) header_wins: Option<HeaderWins>,
+}
+
+/// A header that the gateway always sends, and that the Router looks at before it looks at the field.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HeaderWins {
+    pub(crate) header: String,
+    /// What the Router would refuse in the field, if there were no such header.
+    pub(crate) values: Vec<Value>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -103,6 +117,8 @@ pub(crate) struct Field {
 pub(crate) enum Kind {
     String,
     Object,
+    /// True, as a boolean, as text or as 1.
+    Flag,
 }
 
 /// What the Router refuses; without a value, that the field is missing.
@@ -123,8 +139,9 @@ pub(crate) struct Limit {
     pub(crate) max: Option<usize>,
     #[serde(default)]
     pub(crate) min: Option<usize>,
+    /// Sizes of which it must have one.
     #[serde(default)]
-    pub(crate) exact: Option<usize>,
+    pub(crate) any_of: Vec<usize>,
     pub(crate) enforced: bool,
     #[serde(default)]
     pub(crate) reason: Option<String>,
@@ -290,9 +307,27 @@ impl Contract {
                 );
             }
         }
+        for field in &self.fields {
+            let stands_in = |other: &&Field| !other.required && !other.valid.is_empty();
+            let other = field.unless.as_ref().map(|pointer| self.field(pointer));
+            must(
+                other.is_none_or(|other| field.required && other.as_ref().is_some_and(stands_in)),
+                format!("{}: what stands in for it is no field", field.pointer),
+            );
+            let wins = field.header_wins.as_ref().map(|wins| {
+                let mut headers = self.request_headers.iter();
+                let header = headers.find(|header| header.name == wins.header);
+                header.is_some_and(|header| header.presence == Presence::Always)
+                    && !wins.values.is_empty()
+            });
+            must(
+                wins.unwrap_or(true),
+                format!("{}: no header that is always sent wins", field.pointer),
+            );
+        }
         for limit in &self.limits {
             must(
-                limit.bound().is_some()
+                !limit.bounds().is_empty()
                     && limit.enforced == limit.reason.is_some()
                     && limit.unit == Unit::Bytes
                     && self
@@ -348,6 +383,11 @@ impl Contract {
         faults
     }
 
+    /// The field at a pointer.
+    pub(crate) fn field(&self, pointer: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.pointer == pointer)
+    }
+
     /// The status of a code.
     pub(crate) fn status(&self, code: &str) -> Option<u16> {
         let own = self
@@ -370,18 +410,20 @@ impl Contract {
 }
 
 impl Limit {
-    /// Its one bound; none when it has none, or more than one.
-    pub(crate) fn bound(&self) -> Option<usize> {
-        let mut bounds = [self.min, self.max, self.exact].into_iter().flatten();
-        let bound = bounds.next()?;
-        bounds.next().is_none().then_some(bound)
+    /// The sizes at which something changes; empty when it has no bound, or bounds of more than one kind.
+    pub(crate) fn bounds(&self) -> Vec<usize> {
+        match (self.min, self.max, self.any_of.as_slice()) {
+            (Some(bound), None, []) | (None, Some(bound), []) => vec![bound],
+            (None, None, sizes) => sizes.to_vec(),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether a value of this size keeps it.
     pub(crate) fn fits(&self, size: usize) -> bool {
         self.max.is_none_or(|max| size <= max)
             && self.min.is_none_or(|min| size >= min)
-            && self.exact.is_none_or(|exact| size == exact)
+            && (self.any_of.is_empty() || self.any_of.contains(&size))
     }
 }
 
@@ -390,6 +432,7 @@ impl Kind {
         match self {
             Self::String => value.is_string(),
             Self::Object => value.is_object(),
+            Self::Flag => value.is_boolean() || value == "true" || value == 1,
         }
     }
 }
@@ -423,8 +466,11 @@ mod tests {
                 "\"pointer\": \"/policy_id\", \"required\": true",
             ),
             ("v1.decide.reply", "v1.reply"),
-            ("\"max\": 256", "\"max\": 256, \"exact\": 256"),
-            ("\"exact\": 32, ", ""),
+            ("\"max\": 256", "\"max\": 256, \"min\": 256"),
+            ("\"any_of\": [32, 36], ", ""),
+            ("\"unless\": \"/task/payload_ref\"", "\"unless\": \"/task\""),
+            ("\"header\": \"version\"", "\"header\": \"tenant_id\""),
+            ("[true, \"true\", 1]", "[true, \"yes\"]"),
         ] {
             let changed = contract(&TEXT.replacen(from, to, 1)).unwrap();
             assert!(!changed.faults().is_empty(), "{from}");

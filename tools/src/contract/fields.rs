@@ -27,6 +27,19 @@ pub(crate) fn check(bench: &mut Bench, contract: &Contract) -> Result<(), Failur
                     let body = changed(contract, &field.pointer, invalid.value.as_ref());
                     refused(bench, report, &body, &invalid.reason)?;
                 }
+                if let Some(other) = &field.unless {
+                    let mut body = changed(contract, &field.pointer, None);
+                    let value = contract.field(other).and_then(|other| other.valid.first());
+                    put(&mut body, other, value);
+                    let got = bench.call(report, Ask::decide(body.to_string()))?;
+                    report.answer(&format!("{other} in its stead"), &got, "OK", 200);
+                }
+                for value in field.header_wins.iter().flat_map(|wins| &wins.values) {
+                    let body = changed(contract, &field.pointer, Some(value));
+                    let got = bench.call(report, Ask::decide(body.to_string()))?;
+                    let what = format!("{} = {value}, over which the header wins", field.pointer);
+                    report.answer(&what, &got, "OK", 200);
+                }
                 Ok(())
             },
         )?;
@@ -88,7 +101,7 @@ fn sized(
     let pointer = limit.pointer.as_str();
     if RUN.contains(&pointer) {
         // All three or none: the other two are as long as they must be.
-        let zeros = |other| "0".repeat(if other == pointer { size } else { 26 });
+        let zeros = |other| id_of("0", if other == pointer { size } else { 26 });
         let ids = RUN.map(zeros);
         let mut body = contract.decide.minimal_request.clone();
         for (pointer, id) in RUN.iter().zip(&ids) {
@@ -97,11 +110,20 @@ fn sized(
         let task = Task::new("chat").payload(json!({"text": "hello"}));
         let [run, flow, step] = &ids;
         let request = DecideRequest::new("acme", "r-1", task).run(run, flow, step);
-        return (body, json!("0".repeat(size)), request.build());
+        return (body, json!(id_of("0", size)), request.build());
     }
     let (value, built) = value_of(limit, size);
     let body = changed(contract, pointer, Some(&value));
     (body, value, built)
+}
+
+/// An id of this size: this digit, or about as long as a UUID, as much of one.
+fn id_of(digit: &str, size: usize) -> String {
+    const UUID: &str = "9b2f1d7e-6c3a-4f58-8e21-0a1b2c3d4e5f";
+    if size.abs_diff(UUID.len()) > 1 {
+        return digit.repeat(size);
+    }
+    UUID.chars().chain(['0']).take(size).collect()
 }
 
 /// The same for a field that stands for itself.
@@ -119,8 +141,7 @@ fn value_of(limit: &Limit, size: usize) -> (Value, Result<Decide, DecideError>) 
             DecideRequest::new(&text, "r-1", task()).build(),
         ),
         "/trace_id" => {
-            // Hexadecimal digits.
-            let text = "a".repeat(size);
+            let text = id_of("a", size);
             let request = request("r-1").trace_id(&text);
             (json!(text), request.build())
         }
@@ -140,8 +161,9 @@ fn at_limit(
     contract: &Contract,
     limit: &Limit,
 ) -> Result<(), Failure> {
-    let bound = limit.bound().unwrap_or(0);
-    for size in [bound.saturating_sub(1), bound, bound + 1] {
+    let bounds = limit.bounds();
+    let around = |bound: &usize| [bound.saturating_sub(1), *bound, bound + 1];
+    for size in bounds.iter().flat_map(around) {
         let fits = limit.fits(size);
         let (body, value, built) = sized(contract, limit, size);
         let what = format!("{} of {size} bytes", limit.pointer);
@@ -187,4 +209,18 @@ fn at_limit(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_uuid_where_it_is_as_long_as_one() {
+        assert_eq!(id_of("0", 26), "0".repeat(26));
+        let uuid = id_of("0", 36);
+        assert_eq!(uuid, "9b2f1d7e-6c3a-4f58-8e21-0a1b2c3d4e5f");
+        assert_eq!(id_of("0", 37), format!("{uuid}0"));
+        assert_eq!(id_of("0", 35), uuid[..35]);
+    }
 }

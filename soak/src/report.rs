@@ -24,6 +24,7 @@ pub(crate) fn begin(
     let mut named = artifact::Programs::find();
     named.gateway = programs.gateway().ok();
     named.nats_server = Some(programs.nats_server.clone());
+    named.tool_revision = Some(env!("IPCGW_TOOL_REVISION").to_owned());
     Artifact::create_with(root, kind, &named, configuration)
 }
 

@@ -45,6 +45,10 @@ pub struct Environment {
     pub rustc: String,
     /// What `ipc-gateway --version` says.
     pub gateway_version: String,
+    /// The revision that the tool itself was built of, in the form of `revision` in
+    /// [`gateway_version`](Self::gateway_version). Empty in evidence that is older than this member.
+    #[serde(default)]
+    pub tool_revision: String,
     /// How the programs were built: `release`, or `debug` when the tool was or the gateway lies in
     /// cargo's directory of that name. None in evidence that is older than this member.
     #[serde(default)]
@@ -96,6 +100,10 @@ impl Environment {
             memory_bytes: memory_bytes(&memory),
             rustc: said_by("rustc", &["--version"]).unwrap_or_else(|| UNKNOWN.to_owned()),
             gateway_version: version(&programs.gateway, "--version"),
+            tool_revision: programs
+                .tool_revision
+                .clone()
+                .unwrap_or_else(|| env!("IPCGW_TOOL_REVISION").to_owned()),
             profile: Some(profile(programs.gateway.as_deref()).to_owned()),
             nats_server: version(&programs.nats_server, "-v"),
             configuration,
@@ -120,12 +128,13 @@ impl Environment {
     pub fn gateway_revision(&self) -> Option<Git> {
         let mut lines = self.gateway_version.lines();
         let said = lines.find_map(|line| line.strip_prefix("revision: "))?;
-        let (revision, mark) = said.split_once('+').unwrap_or((said, ""));
-        let is_one = revision.len() >= 7 && revision.bytes().all(|b| b.is_ascii_hexdigit());
-        is_one.then(|| Git {
-            revision: revision.to_owned(),
-            dirty: !mark.is_empty(),
-        })
+        Git::said(said)
+    }
+
+    /// The revision that the tool itself was built of, of 12 digits; none when it does not say.
+    #[must_use]
+    pub fn revision_of_tool(&self) -> Option<Git> {
+        Git::said(&self.tool_revision)
     }
 }
 
@@ -150,6 +159,16 @@ fn profile(gateway: Option<&Path>) -> &'static str {
 }
 
 impl Git {
+    /// What a program says of its own build: digits, and `+modified` where it is so.
+    fn said(text: &str) -> Option<Self> {
+        let (revision, mark) = text.split_once('+').unwrap_or((text, ""));
+        let is_one = revision.len() >= 7 && revision.bytes().all(|b| b.is_ascii_hexdigit());
+        is_one.then(|| Self {
+            revision: revision.to_owned(),
+            dirty: !mark.is_empty(),
+        })
+    }
+
     fn look() -> Self {
         let revision = said_by("git", &["rev-parse", "HEAD"]);
         let changes = said_by("git", &["status", "--porcelain"]);
@@ -216,6 +235,22 @@ mod tests {
         let changed = revision("f66352eada82+modified");
         assert_eq!(changed, Some(("f66352eada82".to_owned(), true)));
         assert_eq!(revision("unknown"), None);
+    }
+
+    #[test]
+    fn the_tool_says_of_which_revision_it_is() {
+        let mut programs = Programs::default();
+        let own = Environment::look("e2e", String::new(), &programs, Value::Null);
+        assert_eq!(own.tool_revision, env!("IPCGW_TOOL_REVISION"));
+        programs.tool_revision = Some("f66352eada82+modified".to_owned());
+        let other = Environment::look("soak", String::new(), &programs, Value::Null);
+        let git = other.revision_of_tool().unwrap();
+        assert_eq!((git.revision.as_str(), git.dirty), ("f66352eada82", true));
+        // Evidence of before has no such member.
+        let mut old = serde_json::to_value(&other).unwrap();
+        old.as_object_mut().unwrap().remove("tool_revision");
+        let old: Environment = serde_json::from_value(old).unwrap();
+        assert_eq!(old.revision_of_tool(), None);
     }
 
     #[test]

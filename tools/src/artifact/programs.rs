@@ -13,6 +13,9 @@ pub struct Programs {
     pub nats_server: Option<PathBuf>,
     /// ipc-gateway.
     pub gateway: Option<PathBuf>,
+    /// The revision that the program which makes the run was built of, as the gateway says its own; none
+    /// for a program of this package.
+    pub tool_revision: Option<String>,
 }
 
 impl Programs {
@@ -33,6 +36,7 @@ impl Programs {
             gateway: bin_dir
                 .map(|dir| dir.join("ipc-gateway"))
                 .filter(|path| path.is_file()),
+            tool_revision: None,
         }
     }
 }

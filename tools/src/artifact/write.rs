@@ -145,7 +145,7 @@ impl Artifact {
         let dirty = if about.git.dirty { ", changed" } else { "" };
         let mut out = format!(
             "# {}: {}\n\n{} passed, {} failed, {} inconclusive.\n\n\
-             - from {} to {}\n- revision {}{dirty}\n- {}, {} cores, {} MiB, Linux {}\n\
+             - from {} to {}\n- revision {}{dirty}, the tool of {}\n- {}, {} cores, {} MiB, Linux {}\n\
              - {}; {}; {}\n- command `{}`\n\n",
             about.kind,
             conclusion.verdict,
@@ -155,6 +155,7 @@ impl Artifact {
             about.started,
             conclusion.finished,
             about.git.revision,
+            about.tool_revision,
             about.cpu,
             about.cores,
             about.memory_bytes >> 20,

@@ -169,7 +169,8 @@ impl Evidence {
 }
 
 /// What ran, and what is to be said of it. A recorded command builds what the checkout holds; other
-/// runs start a gateway that may have been built of something else.
+/// runs start a gateway, and are made by a tool, that may have been built of something else. What
+/// gateway and tool of two revisions show is shown of neither.
 fn ran(environment: &Environment) -> (Git, String) {
     let checkout = environment.git.clone();
     if environment.configuration.get("recorded").is_some() {
@@ -183,27 +184,42 @@ fn ran(environment: &Environment) -> (Git, String) {
         };
         return (git, note);
     };
-    let dirty = built.dirty || checkout.dirty;
+    let tool = of_tool(environment, &built);
+    let dirty = built.dirty || checkout.dirty || tool.is_some();
     let is_same = checkout.revision.starts_with(&built.revision);
-    let note = if is_same && built.dirty == checkout.dirty {
-        String::new()
-    } else {
-        let shown = |git: &Git| {
-            let changes = if git.dirty { " and changes" } else { "" };
-            format!("{}{changes}", crate::report::short(&git.revision))
-        };
-        format!(
+    let mut notes = Vec::new();
+    if !is_same || built.dirty != checkout.dirty {
+        notes.push(format!(
             "the gateway was built of {}, the checkout was {}",
             shown(&built),
             shown(&checkout)
-        )
-    };
+        ));
+    }
+    notes.extend(tool);
     let revision = if is_same {
         checkout.revision
     } else {
         built.revision
     };
-    (Git { revision, dirty }, note)
+    (Git { revision, dirty }, notes.join("; "))
+}
+
+/// What is to be said of the tool that made a run; none where it was built of the gateway's revision,
+/// without changes.
+fn of_tool(environment: &Environment, gateway: &Git) -> Option<String> {
+    let Some(tool) = environment.revision_of_tool() else {
+        return Some("the tool does not say of which revision it was built".to_owned());
+    };
+    // They need not say as many digits.
+    let is_same = tool.revision.starts_with(&gateway.revision)
+        || gateway.revision.starts_with(&tool.revision);
+    (!is_same || tool.dirty).then(|| format!("the tool was built of {}", shown(&tool)))
+}
+
+/// A revision and whether something differs from it, in words.
+fn shown(git: &Git) -> String {
+    let changes = if git.dirty { " and changes" } else { "" };
+    format!("{}{changes}", crate::report::short(&git.revision))
 }
 
 /// Names of the directories in one that may be missing.
@@ -377,12 +393,19 @@ pub(crate) mod tests {
 
     const HEAD: &str = "f66352eada82ae65c46fd2ab8a4da2d9edfaf0f6";
 
-    /// A run of the gateway that says this of itself, in the checkout of [`HEAD`].
+    /// A run of the gateway that says this of itself, in the checkout of [`HEAD`], by a tool that says
+    /// the same.
     fn run_of(said: &str, dirty: bool) -> (Git, String) {
+        run_by(said, said, dirty)
+    }
+
+    /// The same, by a tool that says something else of itself.
+    fn run_by(tool: &str, said: &str, dirty: bool) -> (Git, String) {
         let dir = tempfile::tempdir().unwrap();
         let run = Artifact::create(dir.path(), "e2e", json!({})).unwrap();
         let mut environment = run.environment().clone();
         environment.gateway_version = format!("ipc-gateway 0.1.0\nrevision: {said}");
+        environment.tool_revision = tool.to_owned();
         environment.git = Git {
             revision: HEAD.to_owned(),
             dirty,
@@ -413,6 +436,26 @@ pub(crate) mod tests {
         // It does not say.
         let (git, note) = run_of("unknown", false);
         assert!(git.dirty && note.contains("does not say"), "{note}");
+    }
+
+    #[test]
+    fn a_tool_of_another_revision_shows_nothing_of_this_one() {
+        let built = "f66352eada82";
+        let (git, note) = run_by("99ba8b293efa", built, false);
+        assert!(git.dirty);
+        assert_eq!(note, "the tool was built of 99ba8b293efa");
+        let (git, note) = run_by("f66352eada82+modified", built, false);
+        assert!(git.dirty && note == "the tool was built of f66352eada82 and changes");
+        for unsaid in ["", "unknown"] {
+            let (git, note) = run_by(unsaid, built, false);
+            assert!(
+                git.dirty && note.starts_with("the tool does not say"),
+                "{note}"
+            );
+        }
+        // Both of another: it is of that one.
+        let (git, note) = run_by("99ba8b293efa", "99ba8b293efa", false);
+        assert!(!git.dirty && !note.contains("tool"), "{note}");
     }
 
     #[test]

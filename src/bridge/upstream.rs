@@ -29,7 +29,7 @@ pub trait Upstream {
         batch.extend(self.receive());
     }
 
-    /// Whether an answer waits; used after the worker has said that it will sleep.
+    /// Whether an answer waits.
     fn has_replies(&self) -> bool;
 
     /// Largest body in bytes, headers as they go on the wire included, that the other side takes.

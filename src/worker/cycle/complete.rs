@@ -18,13 +18,13 @@ const STALL_NS: u64 = 100_000_000;
 
 impl<U: Upstream, C: Clock> Worker<U, C> {
     pub(super) fn take_replies(&mut self, now: Nanos) -> usize {
+        if !self.upstream.has_replies() {
+            return 0;
+        }
         let mut answers = core::mem::take(&mut self.answers);
         let mut done = 0;
-        while done < REPLIES_PER_CYCLE {
+        while done < REPLIES_PER_CYCLE && self.upstream.has_replies() {
             self.upstream.receive_batch(&mut answers);
-            if answers.is_empty() {
-                break;
-            }
             done += answers.len();
             let mut ahead = answers.iter().skip(AHEAD);
             for reply in &answers {

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ipc_ringbuf::{ClientBuilder, Outcome, Request};
+use ipc_ringbuf::{CallError, ClientBuilder, Outcome, Request};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -46,7 +46,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
     // A block of the session; everything but the payload is said by the request.
     let request = Request::to("decide").timeout(Duration::from_secs(2));
-    let mut loan = client.loan(request).map_err(|error| error.to_string())?;
+    let mut loan = client.loan(request).map_err(CallError::from)?;
     // Dropping the loan instead of submitting it gives the block back: a failure here sends nothing.
     serde_json::to_writer(&mut loan, &decide)?;
     println!("{} bytes written in place", loan.len());

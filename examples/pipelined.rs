@@ -12,7 +12,7 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ipc_ringbuf::{ClientBuilder, Code, Outcome, Request, SubmitError};
+use ipc_ringbuf::{CallError, ClientBuilder, Code, Outcome, Request, SubmitError};
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let count: u64 = std::env::args().nth(1).map_or(Ok(10_000), |n| n.parse())?;
@@ -26,17 +26,21 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
     let mut codes = BTreeMap::<Code, u64>::new();
     let mut may_have_run = Vec::new();
-    let (mut sent, mut done) = (0, 0);
-    while done < count {
-        while sent < count {
+    let (mut sent, mut refused) = (0, None);
+    loop {
+        while sent < count && refused.is_none() {
             let body = body(sent);
             // `user_data` is the mark that the completion carries.
             match client.submit(Request::to("decide").payload(&body).user_data(sent)) {
                 Ok(_) => sent += 1,
                 // Every block is in flight: completions make room.
                 Err(SubmitError::Full(_)) => break,
-                Err(error) => return Err(error.to_string().into()),
+                // Nothing more can be sent. What was is completed all the same.
+                Err(error) => refused = Some(CallError::from(error)),
             }
+        }
+        if client.outstanding() == 0 {
+            break;
         }
         // `wait` shows the gateway what was submitted, then waits; `poll` takes what is there.
         let Some(first) = client.wait(Duration::from_secs(10)) else {
@@ -48,7 +52,6 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             if completion.outcome() == Outcome::Unknown {
                 may_have_run.push(completion.ticket().0);
             }
-            done += 1;
             next = client.poll();
         }
     }
@@ -57,6 +60,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     // REJECTED ones can be sent again; these only if running twice does no harm.
     println!("{} may have run without an answer", may_have_run.len());
+    if let Some(error) = refused {
+        return Err(error.into());
+    }
     let all_ok = codes.get(&Code::Ok) == Some(&count);
     Ok(ExitCode::from(u8::from(!all_ok)))
 }

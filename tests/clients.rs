@@ -14,6 +14,10 @@ use crate::support::gateway::{Gateway, attach, start};
 use crate::support::silent::{MARK, Silent};
 use crate::support::{SOON, eventually};
 
+mod ends;
+mod routes;
+mod watched;
+
 const LOOPBACK: &[&str] = &["--upstream", "loopback"];
 const BOUND: Duration = SOON;
 
@@ -176,9 +180,25 @@ fn what_cannot_be_sent_is_said_and_sends_nothing() {
         client.call(Request::to("nowhere")).map(|c| c.code()),
         Err(CallError::UnknownRoute)
     ));
+    // The request comes back, and what is left without it passes on.
+    let refused = client.submit(Request::to("nowhere").payload("back"));
+    let Err(error) = refused else {
+        panic!("there is no such route");
+    };
+    assert_eq!(error.to_string(), "the gateway has no route \"nowhere\"");
+    let again = error.into_request().route("decide");
+    assert_eq!(client.call(again).unwrap().payload(), b"back");
+    let passed_on = |client: &mut Client| -> Result<(), Box<dyn std::error::Error>> {
+        let text = "borrowed".to_owned();
+        let request = Request::to("nowhere").payload(&text);
+        client.submit(request).map_err(CallError::from)?;
+        Ok(())
+    };
+    let error = passed_on(&mut client).unwrap_err();
+    assert_eq!(error.downcast_ref(), Some(&CallError::UnknownRoute));
     assert_eq!(client.outstanding(), 0);
     // What only the gateway can know comes back as a completion.
-    let unknown = client.call(Request::to(RouteRef::Id(999))).unwrap();
+    let unknown = client.call(Request::to(RouteRef::Number(999))).unwrap();
     assert_eq!(
         (unknown.code(), unknown.outcome()),
         (Code::BadRoute, Outcome::Rejected)

@@ -4,7 +4,10 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
-use crate::support::gateway::{Gateway, connected, start};
+use ipc_ringbuf::{Code, Request};
+use serde_json::Value;
+
+use crate::support::gateway::{Gateway, attach, connected, start};
 use crate::support::lines::Lines;
 use crate::support::server::Server;
 use crate::support::{SOON, signal, tool};
@@ -228,4 +231,43 @@ fn on_loopback_every_payload_comes_back() {
     let (code, said) = run("blocking", &[], &gateway);
     assert!(said.contains(r#""request_id":"request-1""#), "{said}");
     assert_eq!(code, Some(0));
+}
+
+/// The decide requests that stand in a page.
+fn decide_requests(page: &str) -> Vec<String> {
+    let from = page.match_indices("{\"").map(|(at, _)| &page[at..]);
+    let objects = from.filter_map(|rest| {
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+        let object = values.next()?.ok()?;
+        let is_one = object.get("tenant_id").is_some();
+        is_one.then(|| rest[..values.byte_offset()].to_owned())
+    });
+    objects.collect()
+}
+
+#[test]
+fn the_router_takes_each_decide_request_that_a_page_shows() {
+    let readme = include_str!("../README.md");
+    let (_, example) = readme.split_once("## A client").unwrap();
+    let (example, _) = example.split_once("\n## ").unwrap();
+    assert_eq!(decide_requests(example).len(), 1);
+    assert!(!example.contains("b\""), "another body: {example}");
+    let pages = [
+        readme,
+        include_str!("../docs/PROTOCOL.md"),
+        include_str!("../docs/OPERATIONS.md"),
+        include_str!("../ringbuf/src/client/handle.rs"),
+        include_str!("../ringbuf/src/client/loan.rs"),
+    ];
+    let server = Server::start();
+    let _router = crate::support::router::Router::start(&server, &[]);
+    let gateway = connected(&server);
+    let mut client = attach(&gateway);
+    let mut shown = 0;
+    for body in pages.into_iter().flat_map(decide_requests) {
+        let reply = client.call(Request::to("decide").payload(&body)).unwrap();
+        assert_eq!(reply.code(), Code::Ok, "{body}");
+        shown += 1;
+    }
+    assert!(shown >= 6, "only {shown}");
 }

@@ -50,7 +50,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         words: &["receive_packet"],
-        rooms: &["ringbuf/src/sys/", "ringbuf/src/client/session.rs"],
+        rooms: &["ringbuf/src/sys/", "ringbuf/src/client/greeting.rs"],
     },
     Rule {
         // The gateway maps what it has just made.

@@ -80,7 +80,7 @@ pub use client::AsyncClient;
 #[cfg(not(loom))]
 pub use client::{
     CallError, Client, ClientBuilder, Completion, Loan, OwnedCompletion, Reattach, Request,
-    RouteRef, SharedClient, SubmitError, Ticket, Timing, WaitStrategy,
+    RouteId, RouteRef, SharedClient, SubmitError, Ticket, Timing, WaitStrategy,
 };
 pub use code::{Code, Outcome};
 pub use error::{AttachError, EndReason};

@@ -163,7 +163,7 @@ fn f23_routes_that_do_not_exist_or_are_not_for_this_user_are_rejected() {
     let unknown = client.call(Request::to("nowhere")).err();
     assert_eq!(unknown, Some(CallError::UnknownRoute));
     for number in (3..=u16::MAX).step_by(331).chain([u16::MAX]) {
-        let completion = client.call(Request::to(RouteRef::Id(number))).unwrap();
+        let completion = client.call(Request::to(RouteRef::Number(number))).unwrap();
         assert_eq!(completion.code(), Code::BadRoute);
         assert_eq!(completion.outcome(), Outcome::Rejected);
     }

@@ -1,12 +1,14 @@
 //! [`ClientBuilder`]: where to attach and with what, and how to attach again.
 
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::attachment::{Attachment, Place};
+use super::greeting::TrustedServer;
 use super::handle::Client;
-use super::reattach::{Patience, Reattach, backoff, nanos};
-use super::session::{Session, TrustedServer};
+use super::reattach::Reattach;
 use super::shared::SharedClient;
 #[cfg(feature = "tokio")]
 use super::tasks::AsyncClient;
@@ -73,7 +75,7 @@ impl ClientBuilder {
 
     /// The gateway's socket. Default: `$IPC_GATEWAY_SOCKET`, else
     /// `$XDG_RUNTIME_DIR/ipc-gateway/gateway.sock`, else, and for root,
-    /// `/run/ipc-gateway/gateway.sock`.
+    /// `/run/ipc-gateway/gateway.sock`. A variable that is empty counts as not set.
     pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
         self.socket = Some(path.into());
         self
@@ -129,7 +131,8 @@ impl ClientBuilder {
     }
 
     /// Accepts a gateway that runs as this user, and no other. Default: the user whose number is
-    /// in `$IPC_GATEWAY_SERVER_UID`, else root or this process's own user.
+    /// in `$IPC_GATEWAY_SERVER_UID`, else root or this process's own user. The variable counts as not set
+    /// when it is empty; where it holds no number nobody is accepted.
     pub const fn server_uid(mut self, uid: u32) -> Self {
         self.trusted = Some(TrustedServer::Uid(uid));
         self
@@ -198,162 +201,82 @@ impl ClientBuilder {
     }
 
     fn into_attachment(self) -> Attachment {
-        Attachment {
-            path: self.socket.unwrap_or_else(default_socket),
+        let place = Place {
+            path: self.socket.unwrap_or_else(|| default_socket(variable)),
             hello: Hello {
                 geometry: self.geometry,
                 name: self.name,
             },
             timeout: self.timeout,
-            trusted: self.trusted.unwrap_or_else(default_trust),
-            timestamps: self.timestamps,
-            reattach: self.reattach,
-            failures: 0,
-            retry_at: 0,
-            last_error: None,
-        }
+            trusted: self.trusted.unwrap_or_else(|| default_trust(variable)),
+        };
+        Attachment::new(place, self.reattach, self.timestamps)
     }
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    set(std::env::var_os(name))
+}
+
+/// An empty variable says nothing.
+fn set(value: Option<OsString>) -> Option<OsString> {
+    value.filter(|value| !value.is_empty())
 }
 
 /// Whom to accept as the gateway when nobody says: what the variable names, and nobody if that is
 /// no user.
-fn default_trust() -> TrustedServer {
-    match std::env::var("IPC_GATEWAY_SERVER_UID") {
-        Ok(text) => TrustedServer::Uid(text.trim().parse().unwrap_or(u32::MAX)),
-        Err(std::env::VarError::NotUnicode(_)) => TrustedServer::Uid(u32::MAX),
-        Err(std::env::VarError::NotPresent) => TrustedServer::RootOrSelf,
-    }
+fn default_trust(variable: impl Fn(&str) -> Option<OsString>) -> TrustedServer {
+    let Some(text) = variable("IPC_GATEWAY_SERVER_UID") else {
+        return TrustedServer::RootOrSelf;
+    };
+    let uid = text.to_str().and_then(|text| text.trim().parse().ok());
+    TrustedServer::Uid(uid.unwrap_or(u32::MAX))
 }
 
 /// The gateway's socket when nobody names one.
-fn default_socket() -> PathBuf {
-    if let Some(path) = std::env::var_os("IPC_GATEWAY_SOCKET") {
+fn default_socket(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    if let Some(path) = variable("IPC_GATEWAY_SOCKET") {
         return path.into();
     }
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(dir) if sys::own_uid() != 0 => PathBuf::from(dir).join("ipc-gateway/gateway.sock"),
+    // As the gateway does, which makes no socket relative to where it happens to run.
+    let dir = variable("XDG_RUNTIME_DIR").map(PathBuf::from);
+    match dir.filter(|dir| dir.is_absolute()) {
+        Some(dir) if sys::own_uid() != 0 => dir.join("ipc-gateway/gateway.sock"),
         _ => PathBuf::from("/run/ipc-gateway/gateway.sock"),
     }
 }
 
-/// Least time for the gateway's answer; none at all would mean for ever.
-const LEAST_BOUND: Duration = Duration::from_millis(1);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What is needed to attach, and to attach again.
-#[derive(Debug)]
-pub(super) struct Attachment {
-    path: PathBuf,
-    hello: Hello,
-    timeout: Duration,
-    trusted: TrustedServer,
-    pub(super) timestamps: bool,
-    pub(super) reattach: Reattach,
-    /// Tries that failed since the last session.
-    failures: u32,
-    /// When the next try is allowed, on the monotonic clock.
-    retry_at: u64,
-    last_error: Option<AttachError>,
-}
-
-impl Attachment {
-    /// Attaches now. A gateway that is just ending is waited out, for as long as is allowed.
-    pub(super) fn attach(&self) -> Result<Session, AttachError> {
-        let end = sys::monotonic_ns().saturating_add(nanos(self.timeout));
-        let mut tries = 0;
-        let mut ending = None;
-        loop {
-            let left = end.saturating_sub(sys::monotonic_ns());
-            let bound = Duration::from_nanos(left).max(LEAST_BOUND);
-            match Session::attach(&self.path, &self.hello, self.trusted, bound) {
-                Ok(session) => return Ok(session),
-                Err(error) if error.is_ending() => {
-                    ending.get_or_insert(error);
-                }
-                // That the first one has ended meanwhile is no news.
-                Err(error) => return Err(ending.unwrap_or(error)),
-            }
-            let pause = backoff(tries);
-            if sys::monotonic_ns().saturating_add(pause) >= end {
-                return Err(ending.unwrap_or(AttachError::Timeout));
-            }
-            tries += 1;
-            sys::pause(Duration::from_nanos(pause));
-        }
+    /// An environment with this variable alone.
+    fn only(name: &'static str, value: &'static str) -> impl Fn(&str) -> Option<OsString> {
+        move |asked| set((asked == name).then(|| value.into()))
     }
 
-    fn attach_over(&self, socket: OwnedFd) -> Result<Session, AttachError> {
-        Session::attach_over(socket, &self.hello, self.trusted)
+    #[test]
+    fn an_empty_variable_counts_as_not_set() {
+        let root_or_self = default_trust(|_| None);
+        assert_eq!(root_or_self, TrustedServer::RootOrSelf);
+        assert_eq!(
+            default_trust(only("IPC_GATEWAY_SERVER_UID", "")),
+            root_or_self
+        );
+        let preset = default_socket(|_| None);
+        assert!(preset.is_absolute());
+        assert_eq!(default_socket(only("IPC_GATEWAY_SOCKET", "")), preset);
+        assert_eq!(default_socket(only("XDG_RUNTIME_DIR", "")), preset);
+        assert_eq!(default_socket(only("XDG_RUNTIME_DIR", "relative")), preset);
     }
 
-    /// What a thread or task of its own needs to attach.
-    pub(super) fn fresh(&self) -> Self {
-        Self {
-            path: self.path.clone(),
-            hello: self.hello.clone(),
-            last_error: None,
-            ..*self
-        }
-    }
-
-    /// A session was lost: the first try is soon, but not at the same moment as everybody's.
-    pub(super) fn lost(&mut self) {
-        self.failures = 0;
-        self.retry_at = sys::monotonic_ns().saturating_add(backoff(0));
-    }
-
-    /// Whether it is time for a try.
-    pub(super) fn is_due(&self) -> bool {
-        self.reattach != Reattach::Never && sys::monotonic_ns() >= self.retry_at
-    }
-
-    /// Tries again, if it is time.
-    pub(super) fn retry(&mut self) -> Option<Session> {
-        if !self.is_due() {
-            return None;
-        }
-        let result = self.attach();
-        self.tried(result)
-    }
-
-    /// Tries again whenever it is time, until the moment `end` of the monotonic clock.
-    pub(super) fn retry_until(&mut self, end: u64) -> Option<Session> {
-        loop {
-            if let Some(session) = self.retry() {
-                return Some(session);
-            }
-            let now = sys::monotonic_ns();
-            if self.reattach == Reattach::Never || now >= end {
-                return None;
-            }
-            let next = self.retry_at.min(end).saturating_sub(now);
-            sys::pause(Duration::from_nanos(next));
-        }
-    }
-
-    /// Notes how a try has ended.
-    pub(super) fn tried(&mut self, result: Result<Session, AttachError>) -> Option<Session> {
-        match result {
-            Ok(session) => {
-                self.failures = 0;
-                self.last_error = None;
-                Some(session)
-            }
-            Err(error) => {
-                self.failures = self.failures.saturating_add(1);
-                self.last_error = Some(error);
-                let pause = backoff(self.failures);
-                self.retry_at = sys::monotonic_ns().saturating_add(pause);
-                None
-            }
-        }
-    }
-
-    /// How long a call that begins now may wait for a gateway.
-    pub(super) fn patience(&self) -> Patience {
-        self.reattach.patience()
-    }
-
-    pub(super) const fn last_error(&self) -> Option<&AttachError> {
-        self.last_error.as_ref()
+    #[test]
+    fn a_variable_that_is_set_is_followed_and_trusts_nobody_where_it_names_nobody() {
+        let trust = |value| default_trust(only("IPC_GATEWAY_SERVER_UID", value));
+        assert_eq!(trust(" 998 "), TrustedServer::Uid(998));
+        assert_eq!(trust("nobody"), TrustedServer::Uid(u32::MAX));
+        assert_eq!(trust(" "), TrustedServer::Uid(u32::MAX));
+        let socket = default_socket(only("IPC_GATEWAY_SOCKET", "/x/y.sock"));
+        assert_eq!(socket, PathBuf::from("/x/y.sock"));
     }
 }

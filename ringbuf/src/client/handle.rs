@@ -1,24 +1,26 @@
 //! [`Client`]: one attached handle for one thread.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::builder::Attachment;
+use super::attachment::Attachment;
 use super::completion::{Completion, OwnedCompletion};
 use super::error::{CallError, Refused, SubmitError};
 use super::loan::Loan;
 use super::presence::{ASK_EVERY, Presence};
 use super::reattach::{Patience, Reattach};
-use super::request::{Request, RouteRef, Ticket};
+use super::request::{Request, Ticket};
+use super::route::RouteId;
 use super::session::{Session, Shown, Sleeper};
 use super::waiting::{Budget, WaitStrategy};
 use crate::code::Code;
 use crate::doorbell;
 use crate::entry::{Cqe, MAX_HEADER_BYTES, Opcode, Sqe};
 use crate::error::{AttachError, EndReason};
-use crate::sys;
+use crate::sys::{self, Peer};
 
 /// Looks between two reads of the clock while waiting awake.
 const LOOKS_PER_CLOCK: u32 = 64;
@@ -33,13 +35,20 @@ const LOOKS_PER_CLOCK: u32 = 64;
 /// outstanding completes as `GATEWAY_RESTARTED`, or as `DRAINING` if the gateway says that it never
 /// took it, and later submissions attach again as [`Reattach`] says.
 ///
+/// Dropping the handle ends the session and tells nobody what becomes of its requests: what was
+/// submitted and not yet shown ([`flush`](Self::flush)) is never sent, what was shown is sent or not, and
+/// completions that were not taken are lost. So take completions until [`outstanding`](Self::outstanding)
+/// is 0 first. Dropping does not flush: the gateway may see that the session has ended before it sees what
+/// was shown last, and a forked child that drops the handle must not touch the rings.
+///
 /// One request at a time:
 ///
 /// ```no_run
 /// use ipc_ringbuf::{ClientBuilder, Request};
 ///
+/// let body = r#"{"tenant_id":"acme","request_id":"1","task":{"type":"chat","payload":{"text":"hi"}}}"#;
 /// let mut client = ClientBuilder::new().connect()?;
-/// let reply = client.call(Request::to("decide").payload(b"{}"))?;
+/// let reply = client.call(Request::to("decide").payload(body))?;
 /// println!("{} {:?}", reply.code(), reply.payload());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -48,26 +57,33 @@ const LOOKS_PER_CLOCK: u32 = 64;
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use ipc_ringbuf::{ClientBuilder, Request, SubmitError};
+/// use ipc_ringbuf::{CallError, ClientBuilder, Request, SubmitError};
 ///
+/// let body = r#"{"tenant_id":"acme","request_id":"1","task":{"type":"chat","payload":{"text":"hi"}}}"#;
 /// let mut client = ClientBuilder::new().entries(64).connect()?;
 /// let route = client.route("decide").ok_or("the gateway has no route decide")?;
 /// println!("{} requests of {} bytes", client.entries(), client.message_size());
-/// let (mut sent, count) = (0, 1000);
-/// while sent < count || client.outstanding() > 0 {
-///     while sent < count {
-///         match client.submit(Request::to(route).payload(b"{}").user_data(sent)) {
+/// let (mut sent, count, mut refused) = (0, 1000, None);
+/// loop {
+///     while sent < count && refused.is_none() {
+///         match client.submit(Request::to(route).payload(body).user_data(sent)) {
 ///             Ok(_) => sent += 1,
 ///             Err(SubmitError::Full(_)) => break,
-///             Err(error) => return Err(error.to_string().into()),
+///             // What was submitted before is completed all the same.
+///             Err(error) => refused = Some(CallError::from(error)),
 ///         }
 ///     }
-///     let completion = client.wait(Duration::from_secs(1));
-///     println!("{:?}", completion.map(|completion| completion.code()));
+///     if client.outstanding() == 0 {
+///         break;
+///     }
+///     if let Some(completion) = client.wait(Duration::from_secs(1)) {
+///         println!("{} {}", completion.ticket().0, completion.code());
+///     }
 /// }
 /// if !client.is_attached() {
 ///     println!("ended: {:?}, {:?}", client.end_reason(), client.last_attach_error());
 /// }
+/// refused.map_or(Ok(()), Err)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -78,6 +94,26 @@ const LOOKS_PER_CLOCK: u32 = 64;
 /// client.flush();
 /// while let Some(completion) = client.poll() {
 ///     println!("{}", completion.code());
+/// }
+/// # Ok::<(), ipc_ringbuf::AttachError>(())
+/// ```
+///
+/// In one that waits for other descriptors too, with `epoll` for example ([`arm`](Self::arm) has the
+/// order of calls):
+///
+/// ```no_run
+/// # let mut client = ipc_ringbuf::ClientBuilder::new().connect()?;
+/// # fn until_one_is_readable(_: std::os::fd::BorrowedFd<'_>) {}
+/// while client.outstanding() > 0 {
+///     if client.arm() {
+///         if let Some(socket) = client.socket() {
+///             until_one_is_readable(socket);
+///         }
+///         client.disarm();
+///     }
+///     while let Some(completion) = client.poll() {
+///         println!("{}", completion.code());
+///     }
 /// }
 /// # Ok::<(), ipc_ringbuf::AttachError>(())
 /// ```
@@ -131,7 +167,10 @@ impl Client {
 
     /// Submits a request: copies it into a block and pushes that. It is shown to the gateway when
     /// enough requests wait, and in any case by [`flush`](Self::flush), [`wait`](Self::wait) and
-    /// [`call`](Self::call).
+    /// [`call`](Self::call). What was not shown when the handle is dropped is never sent.
+    ///
+    /// Without a session it attaches again first, as [`Reattach`] says, which may take time; with one it
+    /// does not wait.
     ///
     /// # Errors
     /// [`SubmitError`] gives the request back; nothing was sent.
@@ -148,7 +187,7 @@ impl Client {
     }
 
     /// Takes a block to write the payload in place. `request` says everything but the payload,
-    /// which must be empty.
+    /// which must be empty. Attaches again as [`submit`](Self::submit) does.
     /// [`Loan`] shows it.
     ///
     /// # Errors
@@ -171,19 +210,8 @@ impl Client {
         let Some(session) = &mut self.session else {
             return Err(SubmitError::Detached(request));
         };
-        let route = match request.route {
-            RouteRef::Id(id) => id,
-            RouteRef::Name(name) => {
-                let found = session
-                    .welcome()
-                    .routes
-                    .iter()
-                    .find(|route| route.name == name);
-                match found {
-                    Some(route) => route.id,
-                    None => return Err(SubmitError::UnknownRoute(request)),
-                }
-            }
+        let Some(route) = session.number(request.route) else {
+            return Err(SubmitError::UnknownRoute(request));
         };
         let headers = match &request.headers {
             Ok(headers) => headers,
@@ -339,7 +367,8 @@ impl Client {
     }
 
     /// Flushes, then waits until there is a completion, at most `timeout`. Returns `None` at once
-    /// when nothing is outstanding.
+    /// when nothing is outstanding: `None` alone does not say that everything is completed,
+    /// [`outstanding`](Self::outstanding) does.
     pub fn wait(&mut self, timeout: Duration) -> Option<Completion<'_>> {
         self.flush();
         if !self.wait_ready(timeout) {
@@ -454,12 +483,12 @@ impl Client {
             if self.look(deadline) {
                 return true;
             }
-            let Some(sleeper) = self.arm(doorbell::ASLEEP) else {
+            let Some(sleeper) = self.arm_bell(doorbell::ASLEEP) else {
                 return true;
             };
             let left = Duration::from_nanos(deadline.saturating_sub(sys::monotonic_ns()));
             sleeper.sleep(left.min(ASK_EVERY));
-            self.disarm();
+            self.disarm_bell();
             self.budget.slept();
             if self.ready() {
                 return true;
@@ -522,19 +551,19 @@ impl Client {
     }
 
     /// Arms the bell; `None` when there is something to take after all.
-    pub(super) fn arm(&mut self, how: u32) -> Option<Sleeper> {
+    pub(super) fn arm_bell(&mut self, how: u32) -> Option<Sleeper> {
         let session = self.session.as_ref()?;
         let sleeper = session.sleeper();
         doorbell::arm(session.bell(), how);
         if self.ready() {
-            self.disarm();
+            self.disarm_bell();
             return None;
         }
         Some(sleeper)
     }
 
     /// Disarms the bell.
-    pub(super) fn disarm(&self) {
+    pub(super) fn disarm_bell(&self) {
         if let Some(session) = &self.session {
             doorbell::disarm(session.bell());
         }
@@ -543,7 +572,7 @@ impl Client {
     /// Finds out whether the gateway is still there; gives the session up if not.
     pub(super) fn check_presence(&mut self) {
         self.presence = Presence::checked_now();
-        let Some(reason) = self.session.as_ref().and_then(Session::ended) else {
+        let Some(reason) = self.session.as_mut().and_then(Session::ended) else {
             return;
         };
         self.ended = Some(reason);
@@ -567,7 +596,7 @@ impl Client {
     /// it, and given its memory back, that is the reason.
     #[cold]
     fn distrust(&mut self) {
-        let session = self.session.as_ref();
+        let session = self.session.as_mut();
         let said = session.and_then(|session| session.farewell().or_else(|| session.ended()));
         self.ended = Some(said.unwrap_or(EndReason::RingCorrupt));
         self.lose(Code::GatewayRestarted);
@@ -583,7 +612,7 @@ impl Client {
         }
     }
 
-    /// Attaches again if it is time to try, or when it is until the moment `end`.
+    /// Attaches again if it is time to try, or whenever it is until the moment `end`.
     #[cold]
     fn reattach(&mut self, end: u64) -> bool {
         self.session = self.attachment.retry_until(end);
@@ -617,16 +646,12 @@ impl Client {
         }
     }
 
-    /// The number of a route, to save the look-up at each submission.
+    /// A route, to save the look-up at each submission; it stays good when the handle attaches again.
+    /// `None` when the gateway has no route of this name, and while detached.
     #[must_use]
-    pub fn route(&self, name: &str) -> Option<u16> {
-        let session = self.session.as_ref()?;
-        session
-            .welcome()
-            .routes
-            .iter()
-            .find(|route| route.name == name)
-            .map(|route| route.id)
+    pub fn route(&self, name: &str) -> Option<RouteId> {
+        let mut routes = self.session.as_ref()?.welcome().routes.iter();
+        routes.find(|route| route.name == name).map(RouteId::new)
     }
 
     /// Bytes of headers and payload that a request or reply may have; 0 while detached.
@@ -669,13 +694,22 @@ impl Client {
 
     /// Why the last try to attach again failed, if it did.
     #[must_use]
-    pub const fn last_attach_error(&self) -> Option<&AttachError> {
-        self.attachment.last_error()
+    pub fn last_attach_error(&self) -> Option<&AttachError> {
+        self.attachment.last_error().map(Arc::as_ref)
     }
 
-    #[cfg(feature = "tokio")]
+    /// The same, for a handle that gives it away.
+    pub(super) fn attach_error(&self) -> Option<Arc<AttachError>> {
+        self.attachment.last_error().cloned()
+    }
+
     pub(super) const fn session(&self) -> Option<&Session> {
         self.session.as_ref()
+    }
+
+    /// Takes what waits on the socket; whether the gateway is still there, if there is a session.
+    pub(super) fn take_packets(&mut self) -> Option<Peer> {
+        self.session.as_mut().map(Session::take_packets)
     }
 }
 

@@ -15,11 +15,13 @@ use crate::entry::Sqe;
 /// ```no_run
 /// use std::io::Write as _;
 /// use std::time::Duration;
-/// use ipc_ringbuf::{ClientBuilder, Request, Ticket};
+/// use ipc_ringbuf::{CallError, ClientBuilder, Request, Ticket};
 ///
 /// let mut client = ClientBuilder::new().connect()?;
-/// let mut loan = client.loan(Request::to("decide")).map_err(|error| error.to_string())?;
-/// write!(loan, r#"{{"tenant_id":"acme"}}"#)?;
+/// let mut loan = client.loan(Request::to("decide")).map_err(CallError::from)?;
+/// loan.write_all(
+///     br#"{"tenant_id":"acme","request_id":"1","task":{"type":"chat","payload":{"text":"hi"}}}"#,
+/// )?;
 /// assert!(!loan.is_empty());
 /// println!("{} bytes written, room for {}", loan.len(), loan.room());
 /// let ticket: Ticket = loan.submit();

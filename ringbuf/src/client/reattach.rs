@@ -22,11 +22,16 @@ pub enum Reattach {
     /// Never attaches again: every later submission is refused as detached.
     Never,
     /// Submissions attach again when the backoff allows a try, and are refused as detached
-    /// meanwhile.
+    /// meanwhile. The submission that begins a try waits at most 10 ms, which is enough for a gateway
+    /// that runs; if there is no answer by then it is refused, and those after it look, without waiting,
+    /// whether the answer has come, until [`attach_timeout`](super::ClientBuilder::attach_timeout) is over.
+    /// Of the threads that call through a [`SharedClient`](super::SharedClient) one tries, for at most
+    /// `attach_timeout`, and the others are refused meanwhile; an `AsyncClient` tries in the background.
     #[default]
     Try,
     /// Submissions and calls wait for the next gateway for so long, each anew, before they are
-    /// refused as detached. A call that the gateway rejects as `DRAINING` was never sent: it is
+    /// refused as detached. A call through a [`SharedClient`](super::SharedClient) that has begun a try
+    /// by then ends with it, up to `attach_timeout` later. A call that the gateway rejects as `DRAINING` was never sent: it is
     /// submitted again within that time.
     Wait(Duration),
 }

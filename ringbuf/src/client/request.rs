@@ -1,10 +1,12 @@
 //! What an application asks for.
 
+use core::fmt;
 use std::time::Duration;
 
+use super::route::RouteId;
 use crate::headers::{self, HeaderError};
 
-/// Which route a request takes: by name, or by the number that [`Client::route`] found for it.
+/// Which route a request takes: by name, or as [`Client::route`] found it.
 ///
 /// [`Client::route`]: super::Client::route
 ///
@@ -12,14 +14,30 @@ use crate::headers::{self, HeaderError};
 /// use ipc_ringbuf::RouteRef;
 ///
 /// assert_eq!(RouteRef::from("decide"), RouteRef::Name("decide"));
-/// assert_eq!(RouteRef::from(2), RouteRef::Id(2));
+/// assert_eq!(RouteRef::from(2), RouteRef::Number(2));
+/// assert_eq!(RouteRef::from("decide").to_string(), "\"decide\"");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum RouteRef<'a> {
     /// A name of the gateway's configuration. Looked up at each submission.
     Name(&'a str),
-    /// A number. Valid until the gateway is restarted with other routes.
-    Id(u16),
+    /// What was looked up once: the same route in every session.
+    Id(RouteId),
+    /// A bare number, which goes out as it is. In another session it can be another route's: after a
+    /// restart with other routes, or with the same in another order, requests would go there without a
+    /// word. For tests, and for who keeps numbers to one session; keep a [`RouteId`] instead.
+    Number(u16),
+}
+
+impl fmt::Display for RouteRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "{name:?}"),
+            Self::Id(route) => write!(f, "{:?}", route.name()),
+            Self::Number(number) => write!(f, "number {number}"),
+        }
+    }
 }
 
 impl<'a> From<&'a str> for RouteRef<'a> {
@@ -34,9 +52,15 @@ impl<'a> From<&'a String> for RouteRef<'a> {
     }
 }
 
+impl From<RouteId> for RouteRef<'_> {
+    fn from(route: RouteId) -> Self {
+        Self::Id(route)
+    }
+}
+
 impl From<u16> for RouteRef<'_> {
-    fn from(id: u16) -> Self {
-        Self::Id(id)
+    fn from(number: u16) -> Self {
+        Self::Number(number)
     }
 }
 
@@ -62,6 +86,8 @@ pub(crate) const IDEMPOTENCY_HEADER: &str = "idempotency_key";
 ///     .timeout(Duration::from_millis(250))
 ///     .idempotency_key("order-17")
 ///     .user_data(17);
+/// // The same to another route.
+/// let other = request.clone().route("decide-slow");
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is submitted"]
@@ -89,7 +115,8 @@ impl<'a> Request<'a> {
     }
 
     /// A decide request that [`DecideRequest::build`](crate::decide::DecideRequest::build) has
-    /// checked, with the headers that go with it.
+    /// checked, with the headers that go with it, to the route `decide`. [`route`](Self::route) names another
+    /// one of the same contract.
     ///
     /// [`DecideRequest`](crate::decide::DecideRequest) shows it.
     #[cfg(feature = "router")]
@@ -102,6 +129,12 @@ impl<'a> Request<'a> {
             Some(key) => request.idempotency_key(key),
             None => request,
         }
+    }
+
+    /// Names the route, in place of the one that it has.
+    pub fn route(mut self, route: impl Into<RouteRef<'a>>) -> Self {
+        self.route = route.into();
+        self
     }
 
     /// The body.

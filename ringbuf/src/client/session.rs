@@ -6,18 +6,19 @@
 //! rings.
 
 use core::fmt;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 
+use super::request::RouteRef;
+use super::route::Routes;
 use crate::arena;
 use crate::doorbell;
 use crate::entry::{Cqe, Sqe};
 use crate::error::{AttachError, EndReason, PeerMisbehaved};
-use crate::handshake::{Answer, FAREWELL, Hello, MAX_PACKET_BYTES, Welcome};
+use crate::handshake::{FAREWELL, Welcome};
 use crate::layout::{Geometry, Layout, Line, Ring};
 use crate::primitive::{AtomicU32, Ordering};
 use crate::region::{Region, RingView};
@@ -60,6 +61,9 @@ pub(super) struct Session {
     /// Below the region: it is closed when nothing is mapped any more.
     socket: OwnedFd,
     welcome: Welcome,
+    routes: Routes,
+    /// Why it has ended, if the gateway has said so.
+    farewell: Option<EndReason>,
 }
 
 impl fmt::Debug for Session {
@@ -70,76 +74,9 @@ impl fmt::Debug for Session {
     }
 }
 
-/// Which users a client accepts as the gateway's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TrustedServer {
-    /// Root and this process's own user.
-    RootOrSelf,
-    /// This user.
-    Uid(u32),
-    /// Any.
-    Anyone,
-}
-
 impl Session {
-    /// Attaches to the gateway that listens at `path`.
-    pub(super) fn attach(
-        path: &Path,
-        hello: &Hello,
-        trusted: TrustedServer,
-        timeout: Duration,
-    ) -> Result<Self, AttachError> {
-        // Checked here so that a typo is reported without a gateway.
-        Layout::try_from(hello.geometry).map_err(AttachError::Geometry)?;
-        let socket = connect(path, timeout)?;
-        step!(Connected);
-        Self::attach_over(socket, hello, trusted)
-    }
-
-    /// Attaches over a socket that is connected already.
-    pub(super) fn attach_over(
-        socket: OwnedFd,
-        hello: &Hello,
-        trusted: TrustedServer,
-    ) -> Result<Self, AttachError> {
-        let uid = sys::peer_uid(socket.as_fd())?;
-        let trust = match trusted {
-            TrustedServer::RootOrSelf => uid == 0 || uid == sys::own_uid(),
-            TrustedServer::Uid(expected) => uid == expected,
-            TrustedServer::Anyone => true,
-        };
-        if !trust {
-            return Err(AttachError::ServerNotTrusted { uid });
-        }
-        // A refusal can be waiting before the hello is sent; then the send fails and it is read.
-        let sent = sys::send_packet(socket.as_fd(), &hello.encode(), &[]);
-        step!(HelloSent);
-        let mut packet = vec![0; MAX_PACKET_BYTES];
-        let received = match sys::receive_packet(socket.as_fd(), &mut packet) {
-            // The gateway has closed without reading the hello. This error comes first, and after
-            // it the refusal that was sent before.
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-                sys::receive_packet(socket.as_fd(), &mut packet)?
-            }
-            other => other?,
-        };
-        let Some((bytes, fds)) = received else {
-            sent?;
-            return Err(AttachError::Ended);
-        };
-        step!(FdsReceived);
-        let packet = packet.get(..bytes).unwrap_or_default();
-        match Answer::parse(packet) {
-            Ok(Answer::Welcome(welcome)) => Self::from_welcome(welcome, fds, socket),
-            Ok(Answer::Refusal(refusal)) => Err(AttachError::Refused {
-                reason: refusal.reason,
-                detail: refusal.detail,
-            }),
-            Err(_) => Err(AttachError::Protocol("its answer is malformed")),
-        }
-    }
-
-    fn from_welcome(
+    /// What a welcome and its descriptors make.
+    pub(super) fn from_welcome(
         welcome: Welcome,
         fds: Vec<OwnedFd>,
         socket: OwnedFd,
@@ -167,7 +104,9 @@ impl Session {
             #[cfg(feature = "steps")]
             _detaching: crate::steps::Detaching,
             socket,
+            routes: Routes::new(&welcome.routes),
             welcome,
+            farewell: None,
             region,
         };
         step!(Mapped);
@@ -177,6 +116,21 @@ impl Session {
     /// What was agreed on.
     pub(super) const fn welcome(&self) -> &Welcome {
         &self.welcome
+    }
+
+    /// The number of a route in this session.
+    #[inline]
+    pub(super) fn number(&self, route: RouteRef<'_>) -> Option<u16> {
+        match route {
+            RouteRef::Id(route) => self.routes.number(route),
+            RouteRef::Number(number) => Some(number),
+            RouteRef::Name(name) => {
+                let mut routes = self.welcome.routes.iter();
+                routes
+                    .find(|route| route.name == name)
+                    .map(|route| route.id)
+            }
+        }
     }
 
     /// Bytes of headers and payload that a block holds.
@@ -336,32 +290,31 @@ impl Session {
     }
 
     /// The control socket.
-    #[cfg(feature = "tokio")]
-    pub(super) fn socket(&self) -> std::os::fd::BorrowedFd<'_> {
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
     /// Whether the gateway is gone or has ended the session.
-    pub(super) fn ended(&self) -> Option<EndReason> {
+    pub(super) fn ended(&mut self) -> Option<EndReason> {
         if sys::hung_up(self.socket.as_fd()) == Peer::Present {
             return None;
         }
         self.farewell().or(Some(EndReason::PeerDied))
     }
 
-    /// Why the gateway says that it has ended the session; it says so before it closes. Takes what
-    /// waits on the socket.
-    pub(super) fn farewell(&self) -> Option<EndReason> {
-        match sys::drain(self.socket.as_fd()).1 {
-            Some([FAREWELL, low, high]) => EndReason::from_number(u16::from_le_bytes([low, high])),
-            _ => None,
-        }
+    /// Why the gateway says that it has ended the session; it says so before it closes.
+    pub(super) fn farewell(&mut self) -> Option<EndReason> {
+        self.take_packets();
+        self.farewell
     }
 
-    /// Takes the wake packets off the socket; whether the gateway is still there.
-    #[cfg(feature = "tokio")]
-    pub(super) fn drain_socket(&self) -> Peer {
-        sys::drain(self.socket.as_fd()).0
+    /// Takes what waits on the socket; whether the gateway is still there.
+    pub(super) fn take_packets(&mut self) -> Peer {
+        let (peer, last) = sys::drain(self.socket.as_fd());
+        if let Some([FAREWELL, low, high]) = last {
+            self.farewell = EndReason::from_number(u16::from_le_bytes([low, high]));
+        }
+        peer
     }
 }
 
@@ -377,22 +330,4 @@ impl Sleeper {
         let word = self.region.line32(Line::ClientBell);
         sys::futex_wait(word, doorbell::ASLEEP, timeout);
     }
-}
-
-fn connect(path: &Path, timeout: Duration) -> Result<OwnedFd, AttachError> {
-    use std::io::ErrorKind;
-    sys::connect_seqpacket(path, timeout).map_err(|source| {
-        let path = path.to_owned();
-        match source.kind() {
-            ErrorKind::PermissionDenied => AttachError::Permission { path },
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory => {
-                AttachError::NotRunning { path, source }
-            }
-            // EPROTOTYPE has no kind of its own.
-            _ if sys::is_other_socket_type(&source) => {
-                AttachError::Protocol("the socket is of another type")
-            }
-            _ => AttachError::from(source),
-        }
-    })
 }

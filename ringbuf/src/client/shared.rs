@@ -17,7 +17,9 @@ use super::error::{CallError, Refused, is_unsent};
 use super::handle::Client;
 use super::reattach::Reattach;
 use super::request::Request;
+use super::route::RouteId;
 use crate::doorbell;
+use crate::error::{AttachError, EndReason};
 use crate::sys;
 
 /// Longest sleep of a leader or a follower before it looks around.
@@ -31,16 +33,21 @@ const SLICE: Duration = Duration::from_millis(100);
 /// use ipc_ringbuf::{ClientBuilder, Request};
 ///
 /// let client = ClientBuilder::new().connect_shared()?;
+/// let route = client.route("decide").ok_or("the gateway has no route decide")?;
 /// std::thread::scope(|scope| {
 ///     for _ in 0..8 {
 ///         let client = client.clone();
-///         scope.spawn(move || match client.call(Request::to("decide").payload(b"{}")) {
+///         scope.spawn(move || match client.call(Request::to(route).payload(b"{}")) {
 ///             Ok(completion) => println!("{}", completion.code()),
 ///             Err(error) => println!("not sent: {error}"),
 ///         });
 ///     }
 /// });
-/// # Ok::<(), ipc_ringbuf::AttachError>(())
+/// if !client.is_attached() {
+///     println!("ended: {:?}", client.end_reason());
+///     println!("attaching again: {:?}", client.last_attach_error());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct SharedClient {
@@ -84,6 +91,31 @@ impl SharedClient {
             state: Arc::new(Mutex::new(state)),
             reattach,
         }
+    }
+
+    /// A route, to save the look-up at each call; it stays good when the handle attaches again. `None` when
+    /// the gateway has no route of this name, and while detached.
+    #[must_use]
+    pub fn route(&self, name: &str) -> Option<RouteId> {
+        self.lock().client.route(name)
+    }
+
+    /// Whether there is a session. Calls notice a lost gateway.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.lock().client.is_attached()
+    }
+
+    /// Why the last session ended, if one has.
+    #[must_use]
+    pub fn end_reason(&self) -> Option<EndReason> {
+        self.lock().client.end_reason()
+    }
+
+    /// Why the last try to attach again failed, if it did.
+    #[must_use]
+    pub fn last_attach_error(&self) -> Option<Arc<AttachError>> {
+        self.lock().client.attach_error()
     }
 
     /// Submits a request and waits for its completion. A mark that the request has is not kept.
@@ -185,12 +217,12 @@ impl SharedClient {
         }
         state.led = true;
         if !state.take_completions(mark)
-            && let Some(sleeper) = state.client.arm(doorbell::ASLEEP)
+            && let Some(sleeper) = state.client.arm_bell(doorbell::ASLEEP)
         {
             drop(state);
             sleeper.sleep(SLICE);
             state = self.lock();
-            state.client.disarm();
+            state.client.disarm_bell();
             if !state.take_completions(mark) {
                 state.client.check_presence();
                 state.take_completions(mark);

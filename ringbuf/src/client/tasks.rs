@@ -13,16 +13,16 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use super::builder::Attachment;
+use super::attachment::Attachment;
 use super::completion::OwnedCompletion;
 use super::error::{CallError, Refused, is_unsent};
 use super::handle::Client;
 use super::reattach::Reattach;
 use super::request::Request;
+use super::route::RouteId;
 use super::waiting::WaitStrategy;
 use crate::code::Code;
-use crate::doorbell;
-use crate::error::AttachError;
+use crate::error::{AttachError, EndReason};
 
 /// Longest time between two looks at whether the gateway is still there.
 const SLICE: Duration = Duration::from_millis(500);
@@ -42,10 +42,15 @@ const RETRY_LOOK: Duration = Duration::from_millis(20);
 /// #[tokio::main(flavor = "current_thread")]
 /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
 ///     let client = ClientBuilder::new().connect_async().await?;
-///     let one = client.call(Request::to("decide").payload(b"1"));
-///     let other = client.call(Request::to("decide").payload(b"2"));
+///     let route = client.route("decide").ok_or("the gateway has no route decide")?;
+///     let one = client.call(Request::to(route).payload(b"1"));
+///     let other = client.call(Request::to(route).payload(b"2"));
 ///     let (one, other) = tokio::join!(one, other);
 ///     println!("{} {}", one?.code(), other?.code());
+///     if !client.is_attached() {
+///         println!("ended: {:?}", client.end_reason());
+///         println!("attaching again: {:?}", client.last_attach_error());
+///     }
 ///     Ok(())
 /// }
 /// ```
@@ -108,6 +113,32 @@ impl AsyncClient {
         });
         tokio::spawn(drive(Driven(Arc::downgrade(&shared)), dropped));
         Ok(Self { shared })
+    }
+
+    /// A route, to save the look-up at each call; it stays good when the handle attaches again. `None` when
+    /// the gateway has no route of this name, and while detached.
+    #[must_use]
+    pub fn route(&self, name: &str) -> Option<RouteId> {
+        self.shared.lock().client.route(name)
+    }
+
+    /// Whether there is a session, and a runtime that serves it.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        let state = self.shared.lock();
+        !state.undriven && state.client.is_attached()
+    }
+
+    /// Why the last session ended, if one has.
+    #[must_use]
+    pub fn end_reason(&self) -> Option<EndReason> {
+        self.shared.lock().client.end_reason()
+    }
+
+    /// Why the last try to attach again failed, if it did.
+    #[must_use]
+    pub fn last_attach_error(&self) -> Option<Arc<AttachError>> {
+        self.shared.lock().client.attach_error()
     }
 
     /// Submits a request and waits for its completion. Waits for a free block if there is none. A
@@ -201,7 +232,7 @@ impl Shared {
 
     /// Whether the driver may sleep: the bell is armed and nothing was completed meanwhile.
     fn arm(&self) -> bool {
-        self.lock().client.arm(doorbell::ASLEEP_ON_SOCKET).is_some()
+        self.lock().client.arm()
     }
 
     /// A second descriptor of the control socket, for the runtime to watch.
@@ -211,16 +242,8 @@ impl Shared {
     }
 
     /// Takes the wake packets; notices a gateway that is gone.
-    fn drain_socket(&self) {
-        let mut state = self.lock();
-        state.client.disarm();
-        let present = state
-            .client
-            .session()
-            .map(super::session::Session::drain_socket);
-        if present == Some(crate::sys::Peer::Gone) {
-            state.client.check_presence();
-        }
+    fn disarm(&self) {
+        self.lock().client.disarm();
     }
 }
 
@@ -289,7 +312,7 @@ async fn serve(shared: &Weak<Shared>, dropped: &Notify, socket: &AsyncFd<OwnedFd
             () = dropped.notified() => return,
         }
         if let Some(strong) = shared.upgrade() {
-            strong.drain_socket();
+            strong.disarm();
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use ipc_ringbuf::{
-    AttachError, Client, ClientBuilder, Completion, Outcome, Request, SubmitError, monotonic_ns,
+    AttachError, Client, ClientBuilder, Completion, Outcome, Request, RouteId, SubmitError,
+    monotonic_ns,
 };
 use ipc_tools::history::Recorder;
 
@@ -51,6 +52,9 @@ pub(crate) fn run(args: &ClientArgs) -> ExitCode {
 
 fn exchange(args: &ClientArgs) -> io::Result<()> {
     let client = attach(args).map_err(io::Error::other)?;
+    let route = client
+        .route("decide")
+        .ok_or_else(|| io::Error::other("the gateway has no route decide"))?;
     let histogram = || Histogram::new_with_bounds(1, LARGEST, 3).map_err(io::Error::other);
     let recorder = match &args.history {
         Some(path) => Some(Recorder::create(path, &args.name, "soak")?),
@@ -58,7 +62,7 @@ fn exchange(args: &ClientArgs) -> io::Result<()> {
     };
     let now = monotonic_ns();
     let mut load = Load {
-        route: client.route("decide").unwrap_or_default(),
+        route,
         client,
         body: Body::new(&args.name, args.payload as usize),
         ledger: Ledger::new(args.window as usize),
@@ -119,7 +123,7 @@ enum Mode {
 
 struct Load {
     client: Client,
-    route: u16,
+    route: RouteId,
     body: Body,
     ledger: Ledger,
     timeout: Duration,

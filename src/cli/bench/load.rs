@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::thread;
 
 use ipc_ringbuf::error::EndReason;
-use ipc_ringbuf::{Client, Completion, Outcome, Request, SubmitError};
+use ipc_ringbuf::{Client, Completion, Outcome, Request, RouteId, SubmitError};
 
 use super::pace::Pace;
 use super::plan::Share;
@@ -30,8 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Load<'a> {
     pub(super) client: Client,
-    /// Number of the route.
-    pub(super) route: u16,
+    pub(super) route: RouteId,
     pub(super) body: &'a [u8],
     /// Most requests in flight.
     pub(super) window: usize,

@@ -1,7 +1,9 @@
 //! A client of ipc-gateway, through its library.
 
 use ipc_ringbuf::error::EndReason;
-use ipc_ringbuf::{Client, ClientBuilder, Code, Request, SubmitError, WaitStrategy, monotonic_ns};
+use ipc_ringbuf::{
+    Client, ClientBuilder, Code, Request, RouteId, SubmitError, WaitStrategy, monotonic_ns,
+};
 
 use super::{PATIENCE, rest};
 use crate::job::{Job, Kind};
@@ -52,7 +54,7 @@ fn attach(job: &Job) -> Result<Client, Failure> {
 }
 
 /// Submits until the window is full.
-fn fill(client: &mut Client, route: u16, slots: &mut Slots, now: u64) -> Result<(), Failure> {
+fn fill(client: &mut Client, route: RouteId, slots: &mut Slots, now: u64) -> Result<(), Failure> {
     while let Some(slot) = slots.begin(now) {
         let mark = u64::try_from(slot).or_say("a slot's number")?;
         let request = Request::to(route).payload(slots.body(slot)).user_data(mark);

@@ -1,12 +1,13 @@
 //! The real binary: attach, call, be refused.
 
 use std::io::Read;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ipc_ringbuf::{Code, Request};
 
 use crate::support::gateway::{attach, serve, start};
+use crate::support::silent::{MARK, Silent};
 
 #[test]
 fn loopback_returns_every_request_once() {
@@ -66,4 +67,37 @@ fn call_prints_a_line_for_each_completion() {
         text.contains(r#""code":"OK""#) && text.contains(r#""payload":"hello""#),
         "{text}"
     );
+}
+
+#[test]
+fn call_prints_a_line_for_each_completion_when_the_gateway_is_killed() {
+    let silent = Silent::start();
+    let mut gateway = start(&["--nats", &silent.url]);
+    drop(attach(&gateway));
+    let mut call = Command::new(env!("CARGO_BIN_EXE_ipc-gateway"));
+    call.args([
+        "call",
+        "--count",
+        "100",
+        "--window",
+        "8",
+        "--timeout",
+        "60s",
+    ]);
+    let call = call.arg("--socket").arg(&gateway.socket).arg(MARK);
+    let child = call.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.unwrap();
+    silent.wait_for(8);
+    gateway.kill();
+    let output = child.wait_with_output().unwrap();
+    let (text, complaints) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(69), "{complaints}");
+    let lost = |line: &&str| line.contains(r#""code":"GATEWAY_RESTARTED""#);
+    assert_eq!(text.lines().filter(lost).count(), 8, "{text}");
+    assert_eq!(text.lines().count(), 8, "{text}");
+    assert!(complaints.contains("has ended") && complaints.lines().count() == 1);
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
 }

@@ -60,30 +60,38 @@ fn read(payload: Option<&Payload>) -> std::io::Result<Vec<u8>> {
 }
 
 fn exchange(client: &mut Client, args: &CallArgs, payload: &[u8]) -> Result<Exit, Exit> {
-    let (mut sent, mut done, mut exit) = (0, 0, Exit::Ok);
-    while done < args.count {
-        while sent < args.count && client.outstanding() < args.window as usize {
+    let (mut sent, mut exit, mut refused) = (0, Exit::Ok, None);
+    loop {
+        while refused.is_none() && sent < args.count && client.outstanding() < args.window as usize
+        {
             match client.submit(request(args, payload)) {
                 Ok(_) => sent += 1,
                 Err(SubmitError::Full(_)) => break,
-                Err(error) => {
-                    complain(&error);
-                    return Err(match error {
-                        SubmitError::Detached(_) => Exit::Unavailable,
-                        _ => Exit::Failure,
-                    });
-                }
+                // What was submitted before it is completed all the same, and may have run.
+                Err(error) => refused = Some(error),
             }
         }
+        if client.outstanding() == 0 {
+            break;
+        }
         if let Some(completion) = client.wait(WAIT) {
-            done += 1;
             if !completion.code().is_success() {
                 exit = Exit::Failure;
             }
             print_line(describe(&completion))?;
         }
     }
-    Ok(exit)
+    let Some(error) = refused else {
+        return Ok(exit);
+    };
+    match client.last_attach_error() {
+        Some(why) if !client.is_attached() => complain(format_args!("{error}: {why}")),
+        _ => complain(&error),
+    }
+    Err(match error {
+        SubmitError::Detached(_) => Exit::Unavailable,
+        _ => Exit::Failure,
+    })
 }
 
 fn request<'a>(args: &'a CallArgs, payload: &'a [u8]) -> Request<'a> {

@@ -182,13 +182,14 @@ static void check_peer(int socket)
 {
 	struct ucred peer;
 	socklen_t size = sizeof peer;
+	/* An empty variable counts as not set; one that is no number names nobody. */
 	const char *wanted = getenv("IPC_GATEWAY_SERVER_UID");
 	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size))
 		die(NO_GATEWAY, "SO_PEERCRED: %s", strerror(errno));
-	if (wanted) {
+	if (wanted && *wanted) {
 		char *end;
 		unsigned long uid = strtoul(wanted, &end, 10);
-		if (*wanted && !*end && uid == peer.uid)
+		if (!*end && uid == peer.uid)
 			return;
 	} else if (peer.uid == 0 || peer.uid == geteuid()) {
 		return;

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use ipc_ringbuf::Code;
 
+use crate::protocol::trusts_whom_the_variable_names;
 use crate::support::eventually;
 use crate::support::gateway::{Gateway, attach, connected, start};
 use crate::support::lines::Lines;
@@ -35,6 +36,12 @@ fn program() -> &'static Path {
     program
 }
 
+fn command(socket: &Path, count: u32) -> Command {
+    let mut command = Command::new(program());
+    command.arg(socket).args(["decide", &count.to_string()]);
+    command
+}
+
 /// The program as a process, killed with its guard.
 struct Client {
     child: Child,
@@ -44,9 +51,7 @@ struct Client {
 
 impl Client {
     fn start(socket: &Path, count: u32) -> Self {
-        let mut child = Command::new(program())
-            .arg(socket)
-            .args(["decide", &count.to_string()])
+        let mut child = command(socket, count)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -176,4 +181,11 @@ fn without_a_gateway_it_says_so() {
     assert_eq!((code, said.as_str()), (Some(69), ""));
     let expected = format!("client: {}: No such file or directory\n", socket.display());
     assert_eq!(complaints, expected);
+}
+
+#[test]
+fn it_trusts_whom_the_variable_names() {
+    let gateway = start(&["--upstream", "loopback"]);
+    drop(attach(&gateway));
+    trusts_whom_the_variable_names(|| command(&gateway.socket, 1));
 }

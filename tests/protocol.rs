@@ -346,15 +346,17 @@ fn the_comparison_sees_a_wrong_number() {
     assert_ne!(table_of(&short, "Codes").len(), Code::ALL.len());
 }
 
-/// Runs the client that was written from the page.
-fn python(gateway: &Gateway, arguments: &[&str]) -> Output {
+/// The client that was written from the page.
+fn client_in_python(gateway: &Gateway, arguments: &[&str]) -> Command {
     let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/client.py");
-    Command::new("python3")
-        .arg(client)
-        .arg(&gateway.socket)
-        .args(arguments)
-        .output()
-        .expect("python3 is installed")
+    let mut command = Command::new("python3");
+    command.arg(client).arg(&gateway.socket).args(arguments);
+    command
+}
+
+fn python(gateway: &Gateway, arguments: &[&str]) -> Output {
+    let mut client = client_in_python(gateway, arguments);
+    client.output().expect("python3 is installed")
 }
 
 #[test]
@@ -383,4 +385,37 @@ fn a_client_in_another_language_sleeps_until_it_is_woken() {
     let code = Code::RouterInvalidRequest.number();
     assert!(said.starts_with(&format!("40 answered {code}\n")), "{said}");
     assert_eq!(output.status.code(), Some(1));
+}
+
+/// Section 2, step 2: which users a client accepts, by what the variable says. `command` makes the client,
+/// which is to end with 0 or 69.
+pub(crate) fn trusts_whom_the_variable_names(mut command: impl FnMut() -> Command) {
+    let own = sys::own_uid().to_string();
+    let said = [
+        (own.as_str(), 0),
+        ("", 0),
+        ("4294967294", 69),
+        ("nobody", 69),
+    ];
+    for (value, code) in said {
+        let mut client = command();
+        let output = client
+            .env("IPC_GATEWAY_SERVER_UID", value)
+            .output()
+            .unwrap();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{value:?}: {complaints}");
+        assert_eq!(
+            complaints.contains("not trusted"),
+            code != 0,
+            "{complaints}"
+        );
+    }
+}
+
+#[test]
+fn a_client_in_another_language_trusts_whom_the_variable_names() {
+    let gateway = start(&["--upstream", "loopback"]);
+    drop(attach(&gateway));
+    trusts_whom_the_variable_names(|| client_in_python(&gateway, &["decide", "1"]));
 }

@@ -13,7 +13,8 @@ use crate::bridge::{self, Admissions, Duty, News, Upstream, UpstreamEnd};
 use crate::clock::System;
 use crate::config::{Config, Overrides};
 use crate::control::{
-    self, Ended, Inherited, Reader, Report, Server, StartError, WorkerHandle, raise_descriptors,
+    self, AdminListener, Ended, Inherited, Reader, Report, Server, StartError, WorkerHandle,
+    raise_descriptors,
 };
 use crate::health::{NatsHealth, StopSignal};
 use crate::log_level::LogLevel;
@@ -66,6 +67,8 @@ pub fn run(
     // the configuration.
     let read = config.clone();
     let (listener, admin, heir) = Inherited::take()?.listen(&mut config.control)?;
+    let exposed = config.control.metrics.map(AdminListener::bind_metrics);
+    let exposed = exposed.transpose()?;
     // Not before: that it cannot listen is one line.
     tracing::info!(
         version = version::VERSION,
@@ -186,6 +189,7 @@ pub fn run(
     let server = Server {
         listener,
         admin,
+        metrics: exposed,
         settings: config.control,
         routes,
         workers,
@@ -263,6 +267,7 @@ impl Nats {
         let connections = u32::try_from(settings.connections).unwrap_or(u32::MAX);
         let health = Arc::new(NatsHealth::new(connections));
         let metrics = Arc::new(NatsMetrics::default());
+        metrics.configured.set(connections.into());
         let its_health = Arc::clone(&health);
         let its_metrics = Arc::clone(&metrics);
         let run = move || {

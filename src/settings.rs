@@ -288,6 +288,8 @@ pub struct ControlSettings {
     pub admin: AdminAddress,
     /// Permission bits of its socket, if it is one.
     pub admin_mode: u32,
+    /// Where metrics and probes are served over TCP beside it.
+    pub metrics: Option<std::net::SocketAddr>,
     /// Most sessions at once.
     pub max_sessions: u32,
     /// Largest ring a client may ask for, in entries.

@@ -30,20 +30,20 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A gateway whose admin server Prometheus can reach, and where that is.
+/// A gateway whose metrics Prometheus can reach, and where that is.
 fn gateway(server: &Server) -> (Gateway, String) {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let admin = free.local_addr().unwrap().to_string();
+    let metrics = free.local_addr().unwrap().to_string();
     drop(free);
-    let gateway = start(&["--nats", &server.url(), "--admin", &admin]);
+    let gateway = start(&["--nats", &server.url(), "--metrics", &metrics]);
     until_connected(&mut attach(&gateway));
-    (gateway, admin)
+    (gateway, metrics)
 }
 
 /// Series that a gateway exports, and the families of its histograms, which have native buckets
 /// under that name.
-fn exported(admin: &str) -> BTreeSet<String> {
-    let stream = std::net::TcpStream::connect(admin).unwrap();
+fn exported(metrics: &str) -> BTreeSet<String> {
+    let stream = std::net::TcpStream::connect(metrics).unwrap();
     let families = openmetrics::parse(&ask(stream, "/metrics").1);
     let mut names = BTreeSet::new();
     for family in families {
@@ -120,6 +120,12 @@ fn promtool_finds_a_rule_that_was_changed() {
         ("> 1.1 * sum", "> 0 * sum"),
         ("reason=\"SLOW_CLIENT\"", "reason=\"DETACHED\""),
         ("outcome=\"unknown\"", "outcome=\"rejected\""),
+        (
+            "ipcgw_start_time_seconds[15m]) > 2",
+            "ipcgw_start_time_seconds[15m]) > 1",
+        ),
+        ("result=~\"invalid|restart\"", "result=~\"invalid\""),
+        (" unless ipcgw_nats_connected == 0", ""),
     ] {
         let changed = RULES.replace(right, wrong);
         assert_ne!(changed, RULES, "{right}");
@@ -190,8 +196,8 @@ fn queries() -> Vec<String> {
 #[test]
 fn every_query_of_the_rules_and_the_dashboard_asks_for_what_is_exported() {
     let server = Server::start();
-    let (_gateway, admin) = gateway(&server);
-    let exported = exported(&admin);
+    let (_gateway, metrics) = gateway(&server);
+    let exported = exported(&metrics);
     let of_rules = named(RULES);
     assert!(of_rules.len() > 15, "{of_rules:?}");
     for name in of_rules {
@@ -221,9 +227,9 @@ fn call(gateway: &Gateway) {
 fn every_query_of_the_dashboard_is_answered_with_classic_and_with_native_histograms() {
     let server = Server::start();
     let _router = Router::start(&server, &[]);
-    let (gateway, admin) = gateway(&server);
+    let (gateway, metrics) = gateway(&server);
     for flags in [&[][..], &["--enable-feature=native-histograms"]] {
-        let prometheus = Prometheus::start(&admin, &fast_rules(), flags);
+        let prometheus = Prometheus::start(&metrics, &fast_rules(), flags);
         eventually("it has scraped", || {
             !prometheus.query("ipcgw_build_info").is_empty()
         });
@@ -249,8 +255,8 @@ fn every_query_of_the_dashboard_is_answered_with_classic_and_with_native_histogr
 fn an_alert_fires_when_nats_is_gone_and_resolves_when_it_is_back() {
     let mut server = Server::start();
     let _router = Router::start(&server, &[]);
-    let (gateway, admin) = gateway(&server);
-    let prometheus = Prometheus::start(&admin, &fast_rules(), &[]);
+    let (gateway, metrics) = gateway(&server);
+    let prometheus = Prometheus::start(&metrics, &fast_rules(), &[]);
     eventually("it has scraped", || {
         !prometheus.query("ipcgw_nats_connected > 0").is_empty()
     });

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipc_gateway::clock::unix_seconds;
 use ipc_ringbuf::{Code, Request};
 use prometheus_client::encoding::prometheus_protobuf::prometheus_data_model::{
     Histogram, MetricFamily, MetricType,
 };
 use prost::Message as _;
 
-use crate::support::admin::{fetch, get};
+use crate::support::admin::{fetch, get, metric};
 use crate::support::decide;
-use crate::support::gateway::{Gateway, attach, connected};
+use crate::support::eventually;
+use crate::support::gateway::{Gateway, attach, connected, connected_as};
 use crate::support::openmetrics::{self, Family};
 use crate::support::router::Router;
 use crate::support::server::Server;
@@ -132,6 +134,20 @@ fn every_family_is_documented_and_every_documented_family_is_exported() {
         "exported and not in docs/OPERATIONS.md: {undocumented:#?}\n\
          in docs/OPERATIONS.md and not exported: {missing:#?}"
     );
+}
+
+#[test]
+fn when_it_began_and_the_connections_that_are_wanted_are_said() {
+    let server = Server::start();
+    let before = unix_seconds();
+    let gateway = connected_as("[nats]\nconnections = 3\n", &server);
+    let began = metric(&gateway, "ipcgw_start_time_seconds", "");
+    assert!((before..=unix_seconds()).contains(&began), "{began}");
+    assert_eq!(metric(&gateway, "ipcgw_nats_configured", ""), 3);
+    eventually("all are up", || {
+        metric(&gateway, "ipcgw_nats_connected", "") == 3
+    });
+    assert_eq!(metric(&gateway, "ipcgw_start_time_seconds", ""), began);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What an operator has: the admin server, the log, the service manager.
 
 use std::io::Read as _;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Child, Command, Output};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ipc_ringbuf::{ClientBuilder, Code, Request};
 use nix::fcntl::{FcntlArg, fcntl};
 
-use crate::support::admin::{ask, get, metric};
+use crate::support::admin::{ask, get, metric, say};
 use crate::support::gateway::{attach, serve, start, start_configured};
 use crate::support::lines::Lines;
 use crate::support::raw::RawClient;
@@ -65,9 +65,7 @@ fn a_second_gateway_on_an_admin_socket_is_told_so() {
 
 #[test]
 fn the_admin_server_can_be_had_on_tcp() {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = free_address();
     let admin = address.to_string();
     let gateway = start(&["--upstream", "loopback", "--admin", &admin]);
     for path in ["/livez", "/readyz", "/metrics", "/sessions", "/status"] {
@@ -78,6 +76,80 @@ fn the_admin_server_can_be_had_on_tcp() {
     let output = health(&["--admin", &admin]);
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stdout, b"ready\n");
+}
+
+/// An address of loopback that nobody listens at.
+fn free_address() -> SocketAddr {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    free.local_addr().unwrap()
+}
+
+#[test]
+fn metrics_and_probes_can_be_had_on_tcp_and_the_admin_socket_stays() {
+    let address = free_address();
+    let at = address.to_string();
+    let gateway = start(&["--upstream", "loopback", "--metrics", &at]);
+    let answer = |method: &str, path: &str| {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        say(stream, method, path)
+    };
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(answer("GET", path), get(&gateway, path), "{path}");
+    }
+    let (status, text) = answer("GET", "/metrics");
+    assert_eq!(status, 200);
+    assert!(text.contains("ipcgw_build_info"), "{text}");
+    // Nothing of who is attached, and nothing that changes anything.
+    for path in ["/sessions", "/status", "/reload", "/"] {
+        for method in ["GET", "POST"] {
+            assert_eq!(answer(method, path).0, 404, "{method} {path}");
+        }
+    }
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(answer("POST", path).0, 405, "{path}");
+    }
+    assert_eq!(get(&gateway, "/status").0, 200);
+    for flags in [
+        ["--admin", at.as_str()],
+        ["--socket", gateway.socket.to_str().unwrap()],
+    ] {
+        let output = health(&flags);
+        assert_eq!(output.status.code(), Some(0), "{flags:?}");
+        assert_eq!(output.stdout, b"ready\n");
+    }
+}
+
+#[test]
+fn who_floods_the_address_of_metrics_takes_no_place_of_the_operators() {
+    let address = free_address();
+    let gateway = start(&["--upstream", "loopback", "--metrics", &address.to_string()]);
+    let silent: Vec<_> = (0..100)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect();
+    let asked = Instant::now();
+    assert_eq!(get(&gateway, "/livez").0, 200);
+    // The silent ones are closed after 5 s.
+    assert!(asked.elapsed() < Duration::from_secs(4));
+    drop(silent);
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    assert_eq!(ask(stream, "/readyz").0, 200);
+}
+
+#[test]
+fn an_address_of_metrics_that_is_taken_is_73_and_leaves_no_socket() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("gateway.sock");
+    let mut command = serve(&socket);
+    let address = taken.local_addr().unwrap().to_string();
+    command.args(["--upstream", "loopback", "--metrics", &address]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(73), "{said}");
+    assert!(said.contains("another --metrics"), "{said}");
+    assert!(!socket.exists());
 }
 
 /// The command of an instruction of the image, a list of words.

@@ -17,6 +17,7 @@
 //! | `contract` | the rules of a decide request: Router and builder refuse the same |
 //! | `protocol` | `docs/PROTOCOL.md`: its numbers are the code's, and a client written from it works |
 //! | `client_c` | `examples/client.c`, written from that page too: built with every warning, and run |
+//! | `containers` | the instructions for Docker and Kubernetes in `deploy/`, as the users that they name |
 //! | `control` | ends, quotas, readiness, counters, clients that say nothing |
 //! | `alerts` | the rules and the dashboard of `deploy/`, with the real Prometheus |
 //! | `logs` | how log lines look, what is never in them |
@@ -41,6 +42,7 @@ mod bench;
 mod client_c;
 mod clients;
 mod compare;
+mod containers;
 mod contract;
 mod control;
 mod crash;

@@ -78,9 +78,9 @@ until_true() {
   done
 }
 
-# Starts the gateway as the unit does, as the unit's user, and has it answer.
-serve_once() {
-  local unit=/usr/lib/systemd/system/ipc-gateway.service command user pid reply
+# Starts the gateway as the unit does, as the unit's user; `gateway` is its process.
+begin() {
+  local unit=/usr/lib/systemd/system/ipc-gateway.service command
   [[ -f $unit ]] || unit=/lib/systemd/system/ipc-gateway.service
   command=$(sed -n 's/^ExecStart=//p' "$unit")
   user=$(sed -n 's/^User=//p' "$unit")
@@ -90,23 +90,42 @@ serve_once() {
   # shellcheck disable=SC2086 # a command with its arguments
   setpriv --reuid "$user" --regid "$user" --init-groups --no-new-privs $command 3>&- \
     >/tmp/gateway.log 2>&1 &
-  pid=$!
+  gateway=$!
   until_true "the gateway is ready: $(tail -n 3 /tmp/gateway.log)" ipc-gateway health
+}
+
+# Has it answer.
+ask() {
+  local reply
   [[ $(ipc-gateway health) == ready* ]] || die "health says $(ipc-gateway health)"
   reply=$(IPC_GATEWAY_SERVER_UID=$(id -u "$user") ipc-gateway call hello)
   [[ $reply == *'"code":"OK"'* ]] || die "the gateway answers $reply"
-  kill -TERM "$pid"
-  wait "$pid" || die "the gateway ended with $?: $(cat /tmp/gateway.log)"
+}
+
+finish() {
+  kill -TERM "$gateway"
+  wait "$gateway" || die "the gateway ended with $?: $(cat /tmp/gateway.log)"
   rmdir /run/ipc-gateway 2>/dev/null || rm -rf /run/ipc-gateway
 }
 
-# Has maintainer scripts believe that systemd runs; what they ask of it is noted, and nothing is done.
+serve_once() {
+  begin
+  ask
+  finish
+}
+
+# Has maintainer scripts believe that systemd runs; what they ask of it is noted, and nothing is done. The
+# service's process is the one in main.pid, and a restart fails where there is a file restart-fails.
 pretend_systemd() {
   mkdir -p /run/systemd/system "${MANAGER%/*}"
   cat >"$MANAGER" <<'EOF'
 #!/bin/sh
 echo "$0 $*" >>/tmp/manager.log
-case " $* " in *" is-enabled "*) echo enabled ;; esac
+case " $* " in
+  *" is-enabled "*) echo enabled ;;
+  *" show "*) cat /tmp/main.pid ;;
+  *" restart "*) [ ! -e /tmp/restart-fails ] ;;
+esac
 EOF
   chmod 755 "$MANAGER"
   policy 0
@@ -118,8 +137,19 @@ policy() {
   chmod 755 /usr/sbin/policy-rc.d
 }
 
+# upgrade: installs again, with a new note of what is asked of the service manager.
+upgrade() {
+  : >/tmp/manager.log
+  dpkg --install /tmp/ipc-gateway.deb >/tmp/dpkg.log 2>&1 </dev/null || die "$(cat /tmp/dpkg.log)"
+}
+
+restarted() { grep -q ' restart ipc-gateway\.service$' /tmp/manager.log; }
+
+# said WORDS: dpkg has said them.
+said() { grep -qF -- "$1" /tmp/dpkg.log || die "not said: $1: $(cat /tmp/dpkg.log)"; }
+
 inside() {
-  local config=/etc/ipc-gateway/config.toml before_files before_users left
+  local config=/etc/ipc-gateway/config.toml before_files before_users left gateway user
   export DEBIAN_FRONTEND=noninteractive
   # Something to wait on that never comes.
   mkfifo /tmp/never
@@ -149,12 +179,31 @@ inside() {
 
   say "install again, as an upgrade does: the changed configuration stays, and the socket's unit"
   pretend_systemd
-  dpkg --install /tmp/ipc-gateway.deb >/tmp/dpkg.log 2>&1 </dev/null || die "$(cat /tmp/dpkg.log)"
-  rm -r "$MANAGER" /run/systemd
-  policy 101
+  begin
+  printf '%s\n' "$gateway" >/tmp/main.pid
+  upgrade
   ! grep -E ' (stop|restart|try-restart) .*ipc-gateway\.socket' /tmp/manager.log ||
     die "the upgrade has ended the socket's unit"
-  grep -q ' restart ipc-gateway\.service$' /tmp/manager.log || die "the service was not restarted"
+  restarted || die "the service was not restarted: $(cat /tmp/dpkg.log)"
+
+  say "upgrade to what does not take the configuration: the gateway that runs goes on"
+  sed -i '1i no_such_key = 1' "$config"
+  upgrade
+  ! restarted || die "the service was restarted: $(cat /tmp/dpkg.log)"
+  said "NOT RESTARTED"
+  said "unknown key \`no_such_key\`"
+  said "systemctl restart ipc-gateway.service"
+  ask
+  sed -i 1d "$config"
+
+  say "upgrade with a restart that fails: dpkg is done, and says so"
+  touch /tmp/restart-fails
+  upgrade
+  restarted || die "the service was not restarted: $(cat /tmp/dpkg.log)"
+  said "THE RESTART HAS FAILED"
+  rm -r "$MANAGER" /run/systemd /tmp/restart-fails /tmp/main.pid
+  policy 101
+  finish
   grep -q '^upstream = "loopback"' "$config" || die "the upgrade has replaced the configuration"
   [[ $(stat -c '%U:%G %a' "$config") == "root:ipc-gateway 640" ]] || die "its mode has changed"
   serve_once

@@ -67,8 +67,9 @@ pub struct OverrideArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<String>,
 
-    /// Unix socket that clients attach to [env: IPC_GATEWAY_SOCKET] [default: as root
-    /// /run/ipc-gateway/gateway.sock, else $XDG_RUNTIME_DIR/ipc-gateway/gateway.sock].
+    /// Unix socket that clients attach to [env: IPC_GATEWAY_SOCKET] [default: as root, or where
+    /// XDG_RUNTIME_DIR is not set, /run/ipc-gateway/gateway.sock, else
+    /// $XDG_RUNTIME_DIR/ipc-gateway/gateway.sock].
     #[arg(long, value_name = "PATH")]
     pub socket: Option<String>,
 
@@ -90,6 +91,11 @@ pub struct OverrideArgs {
     /// [default: admin.sock beside the socket].
     #[arg(long, value_name = "PATH|ADDR")]
     pub admin: Option<String>,
+
+    /// ADDRESS:PORT where metrics and probes are served over TCP beside the admin server
+    /// [env: IPC_GATEWAY_METRICS] [default: nowhere].
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<String>,
 }
 
 impl OverrideArgs {
@@ -104,6 +110,7 @@ impl OverrideArgs {
             upstream: this.upstream,
             workers: this.workers,
             admin: this.admin,
+            metrics: this.metrics,
         }
     }
 }
@@ -120,6 +127,7 @@ impl fmt::Debug for OverrideArgs {
 #[command(after_help = "Examples:
   ipc-gateway serve --nats nats://10.0.0.1:4222 --nats nats://10.0.0.2:4222
   ipc-gateway serve --upstream loopback --socket /tmp/gateway.sock
+  ipc-gateway serve --metrics 127.0.0.1:9464
 
 SIGTERM or SIGINT drains and stops; a second one stops at once.
 NATS credentials: IPC_GATEWAY_NATS_USER and _PASSWORD, _TOKEN, _CREDS (file) or _NKEY (seed file).")]
@@ -274,7 +282,7 @@ pub enum Payload {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   ipc-gateway health
-  ipc-gateway health --admin 127.0.0.1:9100 --json
+  ipc-gateway health --admin 127.0.0.1:9464 --json
   ipc-gateway health --live
 
 Exit codes: 0 ready, 1 alive but not ready, 2 usage, 69 not reachable, 77 not permitted. With --live: 0
@@ -438,13 +446,15 @@ mod tests {
 
     #[test]
     fn flags_reach_the_configuration_and_urls_are_not_in_debug_output() {
-        let line = "serve --nats nats://u:s3cret@h --nats b --workers 3 --admin /a --config c";
+        let line = "serve --nats nats://u:s3cret@h --nats b --workers 3 --admin /a --config c \
+                    --metrics 127.0.0.1:1";
         let Command::Serve(args) = parse(line).unwrap() else {
             panic!("not serve");
         };
         let flags = args.overrides.to_overrides();
         assert_eq!(flags.nats, ["nats://u:s3cret@h", "b"]);
         assert_eq!(flags.workers.as_deref(), Some("3"));
+        assert_eq!(flags.metrics.as_deref(), Some("127.0.0.1:1"));
         assert!(!format!("{args:?}").contains("s3cret"));
     }
 }

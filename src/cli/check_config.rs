@@ -47,8 +47,10 @@ pub(super) fn complain_of(refused: &Refused) -> Exit {
 
 fn summary(config: &Config) -> String {
     let (routes, workers) = (config.routes.len(), config.workers.workers);
+    let metrics = config.control.metrics;
+    let metrics = metrics.map_or_else(String::new, |address| format!(" metrics {address},"));
     format!(
-        "ok: socket {}, admin {}, upstream {}, {workers} {}, {routes} {}",
+        "ok: socket {}, admin {},{metrics} upstream {}, {workers} {}, {routes} {}",
         config.control.socket.display(),
         config.control.admin,
         config.upstream.name(),
@@ -97,7 +99,7 @@ mod tests {
             cores: 1,
             ..Host::read()
         };
-        let flags = crate::config::Overrides {
+        let mut flags = crate::config::Overrides {
             config: Some("/dev/null".to_owned()),
             ..Default::default()
         };
@@ -107,5 +109,10 @@ mod tests {
             "ok: socket /run/ipc-gateway/gateway.sock, admin /run/ipc-gateway/admin.sock, \
              upstream nats, 1 worker, 1 route"
         );
+        flags.metrics = Some("127.0.0.1:9464".to_owned());
+        let config = Config::load_from(&flags, |_| None, &host).unwrap();
+        let summary = summary(&config);
+        let words = "admin.sock, metrics 127.0.0.1:9464, upstream nats";
+        assert!(summary.contains(words), "{summary}");
     }
 }

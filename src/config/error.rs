@@ -101,9 +101,6 @@ pub enum ConfigError {
         /// What is wrong.
         problem: String,
     },
-    /// There is no default place for the socket.
-    #[error("no default socket: XDG_RUNTIME_DIR is not set and the user is not root; set --socket")]
-    NoSocket,
     /// There is no default place for the admin socket.
     #[error("no default admin socket beside {}; set --admin", socket.display())]
     NoAdmin {
@@ -117,7 +114,7 @@ impl ConfigError {
     #[must_use]
     pub const fn place(&self) -> Option<&Place> {
         match self {
-            Self::Unreadable { .. } | Self::NoSocket | Self::NoAdmin { .. } => None,
+            Self::Unreadable { .. } | Self::NoAdmin { .. } => None,
             Self::Syntax { place, .. }
             | Self::UnknownKey { place, .. }
             | Self::Value { place, .. }
@@ -128,7 +125,7 @@ impl ConfigError {
     /// The same error somewhere else.
     pub(super) fn at(mut self, there: Place) -> Self {
         match &mut self {
-            Self::Unreadable { .. } | Self::NoSocket | Self::NoAdmin { .. } => {}
+            Self::Unreadable { .. } | Self::NoAdmin { .. } => {}
             Self::Syntax { place, .. }
             | Self::UnknownKey { place, .. }
             | Self::Value { place, .. }

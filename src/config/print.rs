@@ -90,7 +90,7 @@ impl Config {
 
     fn control(&self) -> Value {
         let control = &self.control;
-        table([
+        let mut section = table([
             (
                 "socket",
                 control.socket.to_string_lossy().into_owned().into(),
@@ -114,8 +114,11 @@ impl Config {
                 show_duration(control.slow_client_timeout).into(),
             ),
             ("drain_timeout", show_duration(control.drain_timeout).into()),
-        ])
-        .into()
+        ]);
+        if let Some(address) = control.metrics {
+            section.insert("metrics".to_owned(), address.to_string().into());
+        }
+        section.into()
     }
 
     fn tracing(&self) -> Value {

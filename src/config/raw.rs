@@ -109,6 +109,7 @@ pub(super) struct RawControl {
     pub(super) socket_mode: Field<i64>,
     pub(super) admin: Field<String>,
     pub(super) admin_mode: Field<i64>,
+    pub(super) metrics: Field<String>,
     pub(super) max_sessions: Field<i64>,
     pub(super) max_entries: Field<i64>,
     pub(super) max_message_size: Field<RawSize>,

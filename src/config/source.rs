@@ -19,13 +19,16 @@ pub const DEFAULT_FILE: &str = "/etc/ipc-gateway/config.toml";
 const EMPTY_FILE: &str = "/dev/null";
 
 /// Every environment variable that is read, besides `XDG_RUNTIME_DIR`.
-const VARIABLES: [&str; 13] = [
+const VARIABLES: [&str; 16] = [
     "IPC_GATEWAY_CONFIG",
     "IPC_GATEWAY_SOCKET",
+    "IPC_GATEWAY_SOCKET_MODE",
     "IPC_GATEWAY_NATS",
     "IPC_GATEWAY_UPSTREAM",
     "IPC_GATEWAY_WORKERS",
     "IPC_GATEWAY_ADMIN",
+    "IPC_GATEWAY_ADMIN_MODE",
+    "IPC_GATEWAY_METRICS",
     "IPC_GATEWAY_LOG",
     "IPC_GATEWAY_LOG_FORMAT",
     "IPC_GATEWAY_NATS_USER",
@@ -50,6 +53,8 @@ pub struct Overrides {
     pub workers: Option<String>,
     /// `--admin`
     pub admin: Option<String>,
+    /// `--metrics`
+    pub metrics: Option<String>,
 }
 
 impl Overrides {
@@ -94,6 +99,7 @@ impl Overrides {
             "--upstream" => self.upstream.is_some(),
             "--workers" => self.workers.is_some(),
             "--admin" => self.admin.is_some(),
+            "--metrics" => self.metrics.is_some(),
             _ => false,
         }
     }
@@ -107,6 +113,7 @@ impl core::fmt::Debug for Overrides {
             .field("upstream", &self.upstream)
             .field("workers", &self.workers)
             .field("admin", &self.admin)
+            .field("metrics", &self.metrics)
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,5 @@
-//! The admin server: HTTP/1.1 on a Unix socket, or on TCP when asked for.
+//! The admin server: HTTP/1.1 on a Unix socket, or on TCP when asked for. Beside it, when asked for, a
+//! second listener on TCP that has `/livez`, `/readyz` and `/metrics` only, for who watches from elsewhere.
 //!
 //! `/livez` and `/readyz` answer 200, or 503 with the reason as JSON; `/metrics` the counters;
 //! `/sessions` the attached sessions as JSON, `/status` everything as JSON. `POST /reload`, for root and
@@ -6,6 +7,7 @@
 //! room, so that neither a stuck worker nor a stuck NATS side can silence it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,12 +42,17 @@ use crate::settings::AdminAddress;
 
 /// Connections that are served at once; more wait.
 const CONNECTIONS: usize = 64;
+/// The same at the listener for metrics, whose askers are not this machine's users alone: they take no
+/// place of those who ask on the other.
+const METRICS_CONNECTIONS: usize = 16;
 /// Time for a connection to ask its one question and take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What names the address on the command line.
 const FLAG: &str = "--admin";
+/// What names that of metrics.
+const METRICS_FLAG: &str = "--metrics";
 
-/// A bound admin socket. The file of a Unix socket is removed when this is dropped.
+/// A bound socket of the admin server. The file of a Unix socket is removed when this is dropped.
 #[derive(Debug)]
 pub struct AdminListener {
     socket: Socket,
@@ -65,22 +72,7 @@ impl AdminListener {
     /// [`StartError`] with what to do.
     pub fn bind(address: &AdminAddress, mode: u32) -> Result<Self, StartError> {
         match address {
-            AdminAddress::Tcp(at) => {
-                let bound = std::net::TcpListener::bind(at).and_then(|socket| {
-                    socket.set_nonblocking(true)?;
-                    Ok(socket)
-                });
-                bound
-                    .map(|socket| Self {
-                        socket: Socket::Tcp(socket),
-                        file: None,
-                    })
-                    .map_err(|source| StartError::Os {
-                        address: at.to_string(),
-                        flag: FLAG,
-                        source,
-                    })
-            }
+            AdminAddress::Tcp(at) => Self::bind_tcp(*at, FLAG),
             AdminAddress::Unix(path) => {
                 let (socket, file) = SocketFile::listen(path, SockType::Stream, mode, FLAG)?;
                 Ok(Self {
@@ -89,6 +81,32 @@ impl AdminListener {
                 })
             }
         }
+    }
+
+    /// Binds the listener for metrics and probes.
+    ///
+    /// # Errors
+    /// [`StartError`] with what to do.
+    pub fn bind_metrics(at: SocketAddr) -> Result<Self, StartError> {
+        Self::bind_tcp(at, METRICS_FLAG)
+    }
+
+    /// The address can be had as soon as whoever listened there has ended: `SO_REUSEADDR` is set.
+    fn bind_tcp(at: SocketAddr, flag: &'static str) -> Result<Self, StartError> {
+        let bound = std::net::TcpListener::bind(at).and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        });
+        bound
+            .map(|socket| Self {
+                socket: Socket::Tcp(socket),
+                file: None,
+            })
+            .map_err(|source| StartError::Os {
+                address: at.to_string(),
+                flag,
+                source,
+            })
     }
 
     /// A Unix socket that listens already. Without a file it outlives this gateway.
@@ -130,21 +148,31 @@ pub(super) enum Watched {
 }
 
 impl Watched {
-    /// Serves until the task is dropped.
+    /// Serves everything until the task is dropped.
     pub(super) async fn serve(self, report: Arc<Report>, reload: Door) {
-        let router = router(report, reload);
-        let free = Arc::new(Semaphore::new(CONNECTIONS));
+        self.answer(&router(report, reload), CONNECTIONS).await;
+    }
+
+    /// Serves metrics and probes, which tell nothing of who is attached, until the task is dropped.
+    pub(super) async fn expose(self, report: Arc<Report>) {
+        let router = exposition().with_state(report);
+        self.answer(&router, METRICS_CONNECTIONS).await;
+    }
+
+    /// Answers by this router, so many connections at once.
+    async fn answer(self, router: &Router, connections: usize) {
+        let free = Arc::new(Semaphore::new(connections));
         let mut rest = Rest::default();
         match self {
             Self::Unix(socket) => loop {
                 let accepted = socket.accept().await;
                 let accepted = accepted.map(|(stream, _)| (Asker::of(&stream), stream));
-                hand_on(accepted, &mut rest, &router, &free).await;
+                hand_on(accepted, &mut rest, router, &free).await;
             },
             Self::Tcp(socket) => loop {
                 let accepted = socket.accept().await;
                 let accepted = accepted.map(|(stream, _)| (Asker::Anybody, stream));
-                hand_on(accepted, &mut rest, &router, &free).await;
+                hand_on(accepted, &mut rest, router, &free).await;
             },
         }
     }
@@ -206,7 +234,8 @@ async fn hand_on<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     }
 }
 
-fn router(report: Arc<Report>, reload: Door) -> Router {
+/// What says nothing of clients: the probes and the metrics.
+fn exposition() -> Router<Arc<Report>> {
     Router::new()
         .route(
             "/livez",
@@ -217,6 +246,10 @@ fn router(report: Arc<Report>, reload: Door) -> Router {
             get(async |State(report): State<Arc<Report>>| verdict(report.ready())),
         )
         .route("/metrics", get(metrics))
+}
+
+fn router(report: Arc<Report>, reload: Door) -> Router {
+    exposition()
         .route(
             "/sessions",
             get(async |State(report): State<Arc<Report>>| Json(report.sessions())),

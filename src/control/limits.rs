@@ -13,8 +13,9 @@ const EACH: u64 = 8;
 /// Descriptors that the gateway takes besides: clients that have not said hello, the admin server,
 /// the workers, NATS.
 const BESIDES: u64 = 1024;
-/// Descriptors that no client gets, so that the gateway can connect to NATS and answer its
-/// operator when clients have used up all others; a quarter of the limit if that is less.
+/// Descriptors that no client gets, so that the gateway can connect to NATS (16 at most), answer its
+/// operator (64) and be scraped (16) when clients have used up all others; a quarter of the limit if
+/// that is less.
 const RESERVED: u64 = 96;
 
 /// Descriptors that so many sessions take, with the gateway's own.

@@ -473,6 +473,7 @@ mod tests {
             socket_mode: 0o600,
             admin: AdminAddress::Unix("admin.sock".into()),
             admin_mode: 0o600,
+            metrics: None,
             max_sessions: 1,
             max_entries: 2,
             max_message_size: 1024,

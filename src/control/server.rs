@@ -58,6 +58,8 @@ pub struct Server {
     pub listener: Listener,
     /// The bound admin socket.
     pub admin: AdminListener,
+    /// The bound socket for metrics and probes over TCP, if there is one.
+    pub metrics: Option<AdminListener>,
     /// What it was told.
     pub settings: ControlSettings,
     /// The routes, by number.
@@ -105,6 +107,7 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let Server {
         listener,
         admin,
+        metrics,
         settings,
         routes,
         workers,
@@ -114,11 +117,14 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
         nats,
         heir: Heir(mut heritage),
     } = server;
-    report.sources.control.configured_at.set(unix_seconds());
+    let now = unix_seconds();
+    report.sources.control.started_at.set(now);
+    report.sources.control.configured_at.set(now);
     let drain_timeout = settings.drain_timeout;
     let room = Room::new(settings, routes, workers, Arc::clone(&report));
     let room = Rc::new(RefCell::new(room));
     let (clients, askers) = (listener.watch()?, admin.watch()?);
+    let scrapers = metrics.as_ref().map(AdminListener::watch).transpose()?;
     let mut signals = Signals::new()?;
     let notices = Notices::new(bell)?;
     let manager = Rc::new(Manager::default());
@@ -137,6 +143,7 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
     let mut reloads = Reloads::new(reader, asked, Rc::clone(&manager))?;
     // Held back by a gateway that was followed by this one, until somebody heeds them.
     held_signals().thread_unblock()?;
+    let exposing = scrapers.map(|scrapers| spawn_local(scrapers.expose(Arc::clone(&report))));
     let answering = spawn_local(askers.serve(report, asking));
     serving();
     manager.tell(&NotifyState::Ready);
@@ -159,7 +166,8 @@ async fn serve(server: Server, serving: impl FnOnce()) -> io::Result<Ended> {
         end.let_go(&notices).await;
     }
     end.stop(&notices, &mut ended).await;
-    for task in [accepting, watching, sending, showing, answering] {
+    let tasks = [accepting, watching, sending, showing, answering];
+    for task in tasks.into_iter().chain(exposing) {
         task.abort();
         drop(task.await);
     }

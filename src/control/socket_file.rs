@@ -1,7 +1,8 @@
 //! The file of a Unix socket: owned by whoever holds the lock file beside it.
 //!
 //! A place is taken only if no other user but root could put something else there: every directory
-//! on the way belongs to root or to this user, and one that everybody may write has the sticky bit.
+//! on the way belongs to root or to this user, and one that its group or everybody may write has the
+//! sticky bit.
 //! What is there already is removed only by the holder of the lock, and only if it is a socket at
 //! which nobody listens.
 
@@ -227,7 +228,8 @@ fn may_remove(there: &Metadata, dir: &Path) -> io::Result<bool> {
 }
 
 /// Checks that nobody else can put something in the place of the socket: the directory and all
-/// above it are root's or this user's, and not open to everybody unless sticky.
+/// above it are root's or this user's, and neither their group nor everybody may write them unless they
+/// are sticky. Who is in the group does not matter: it can have another member tomorrow.
 fn check_directory(dir: &Path, socket: &Path, flag: &'static str) -> Result<(), StartError> {
     let failed = |source: io::Error| StartError::os(socket, flag, source);
     let dir = dir.canonicalize().map_err(failed)?;
@@ -240,6 +242,10 @@ fn check_directory(dir: &Path, socket: &Path, flag: &'static str) -> Result<(), 
         }
         if there.mode() & 0o1002 == 0o0002 {
             return Err(StartError::OpenDirectory { path, flag });
+        }
+        if there.mode() & 0o1020 == 0o0020 {
+            let group = there.gid();
+            return Err(StartError::GroupDirectory { path, group, flag });
         }
     }
     Ok(())
@@ -358,11 +364,24 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_everybody_may_write_is_refused() {
+    fn a_directory_that_others_may_write_is_refused_unless_it_is_sticky() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
-        let error = listen_in(dir.path(), "s", 0o600).unwrap_err();
+        let listen = |mode| {
+            std::fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+            listen_in(dir.path(), "s", 0o600).map(drop)
+        };
+        let error = listen(0o777).unwrap_err();
         assert!(matches!(error, StartError::OpenDirectory { .. }), "{error}");
+        for mode in [0o770, 0o775, 0o2770] {
+            let error = listen(mode).unwrap_err();
+            assert!(
+                matches!(error, StartError::GroupDirectory { .. }),
+                "{error}"
+            );
+        }
+        for mode in [0o750, 0o755, 0o1770, 0o1777] {
+            listen(mode).unwrap();
+        }
     }
 
     #[test]

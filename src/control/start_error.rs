@@ -50,6 +50,19 @@ pub enum StartError {
         /// The flag that names the socket in it or below it.
         flag: &'static str,
     },
+    /// The directory could be written by the members of a group.
+    #[error(
+        "directory {path} can be written by group {group}, whose members could replace the socket: \
+         give it mode 0755 or less, or the sticky bit, or choose another {flag}"
+    )]
+    GroupDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Its group.
+        group: u32,
+        /// The flag that names the socket in it or below it.
+        flag: &'static str,
+    },
     /// The directory is neither this user's nor root's.
     #[error(
         "directory {path} belongs to user {owner}, who could replace the socket: \

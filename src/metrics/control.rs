@@ -118,6 +118,8 @@ pub struct ControlMetrics {
     pub draining: Counter,
     /// Attempts to read the configuration again, in the order of [`Reloading::ALL`].
     reloads: [Counter; Reloading::ALL.len()],
+    /// When the gateway began to serve, in seconds since 1970 (gauge).
+    pub started_at: Counter,
     /// When the configuration was last read and taken, in seconds since 1970 (gauge).
     pub configured_at: Counter,
 }
@@ -136,6 +138,7 @@ impl Default for ControlMetrics {
             log_suppressed: Counter::default(),
             draining: Counter::default(),
             reloads: Reloading::ALL.map(|_| Counter::default()),
+            started_at: Counter::default(),
             configured_at: Counter::default(),
         }
     }

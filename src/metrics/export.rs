@@ -328,6 +328,11 @@ impl Sources {
             "Spans of traced requests that were not sent, by reason",
             dropped.map(|(reason, count)| ([("reason", reason)], count)),
         )?;
+        out.moment(
+            "start_time",
+            "When the gateway began to serve, in seconds since 1970",
+            control.started_at.get(),
+        )?;
         out.counters(
             "config_reloads",
             "Attempts to read the configuration again, by result",
@@ -349,6 +354,11 @@ impl Sources {
 }
 
 fn encode_nats(nats: &NatsMetrics, routes: &[String], out: &mut Out<'_>) -> fmt::Result {
+    out.gauge(
+        "nats_configured",
+        "Connections that are wanted",
+        nats.configured.get(),
+    )?;
     out.gauge(
         "nats_connected",
         "Connections that are up",

@@ -56,6 +56,8 @@ pub struct NatsMetrics {
     pub backpressure_statuses: Counter,
     /// Messages on the backpressure subject that could not be understood.
     pub backpressure_unreadable: Counter,
+    /// Connections that are wanted (gauge). Set once, before the room begins.
+    pub configured: Counter,
     /// Connections that are up.
     pub connected: Counter,
     /// Requests that wait for a connection or for room in one.

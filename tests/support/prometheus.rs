@@ -31,7 +31,7 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one with these rules; `target` is a gateway's admin address.
+    /// Starts one with these rules; `target` is where a gateway's metrics are.
     pub(crate) fn start(target: &str, rules: &str, flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let configuration = CONFIGURATION.replace("TARGET", target);

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::Permissions;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
@@ -17,7 +18,7 @@ use serde_json::Value;
 
 use super::RESTARTS;
 use crate::support::activation::Manager;
-use crate::support::admin::get;
+use crate::support::admin::{self, get};
 use crate::support::gateway::{
     Gateway, attach, attach_with, connected, start, start_by, start_configured, until_connected,
 };
@@ -88,6 +89,36 @@ fn a_session_outlives_its_gateway() {
         let (status, said) = gateway.wait();
         assert_eq!(status.code(), Some(0), "{said}");
         assert!(!dir.exists(), "the last one removes the socket's file");
+    }
+}
+
+/// When the gateway whose metrics are at this address began; none while nobody answers there.
+fn began(address: SocketAddr) -> Option<u64> {
+    let stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let (status, text) = admin::ask(stream, "/metrics");
+    assert_eq!(status, 200);
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix("ipcgw_start_time_seconds "));
+    Some(value.unwrap().parse().unwrap())
+}
+
+#[test]
+fn metrics_on_tcp_are_the_next_gateways_and_say_that_it_has_begun() {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let gateway = start(&["--upstream", "loopback", "--metrics", &address.to_string()]);
+    let mut client = attach(&gateway);
+    let mut last = began(address).unwrap();
+    for turn in 0..3 {
+        // It is said in whole seconds.
+        meanwhile(Duration::from_millis(1100));
+        hand_over(&gateway);
+        ask(&mut client, &format!("after {turn}"));
+        let next = began(address).unwrap();
+        assert!(next > last, "{next} after {last}");
+        last = next;
     }
 }
 

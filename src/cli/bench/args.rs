@@ -43,7 +43,8 @@ impl From<Wait> for WaitStrategy {
 
 Without --rate each client keeps its window full. With --rate the latency counts from the moment
 when a request should have been sent, so that a stall is not hidden.
-Exit codes: 0 all ANSWERED/OK, 1 otherwise, 2 usage, 69 gateway not reachable.")]
+Exit codes: 0 all ANSWERED/OK, 1 otherwise, 2 usage, 69 gateway not reachable, 70 a fault of the
+program, 71 system error, 77 not permitted.")]
 pub struct BenchArgs {
     /// Socket of the gateway [env: IPC_GATEWAY_SOCKET] [default: as for serve].
     #[arg(long, value_name = "PATH")]
@@ -114,6 +115,27 @@ mod tests {
 
     use super::*;
     use crate::cli::args::{Cli, Command};
+    use crate::cli::exit::Exit;
+
+    #[test]
+    fn the_help_names_the_exit_codes() {
+        let words = ["ipc-gateway", "bench", "--help"];
+        let help = Cli::try_parse_from(words).unwrap_err().to_string();
+        let (_, codes) = help.split_once("Exit codes:").unwrap();
+        for exit in [
+            Exit::Ok,
+            Exit::Failure,
+            Exit::Usage,
+            Exit::Unavailable,
+            Exit::Software,
+            Exit::OsError,
+            Exit::NoPermission,
+        ] {
+            let code = (exit as u8).to_string();
+            let mut words = codes.split_whitespace();
+            assert!(words.any(|word| word == code), "{code} in {codes}");
+        }
+    }
 
     #[test]
     fn bench_reads_rates_sizes_and_durations() {

@@ -23,8 +23,8 @@ pub(super) struct HostFacts {
     pub(super) descriptors: Option<u64>,
     /// Bytes of memory that can be had, and what bounds them.
     pub(super) memory: Option<(u64, &'static str)>,
-    /// Places that memory is swapped to.
-    pub(super) swaps: usize,
+    /// Places that memory is swapped to; none where the list is hidden.
+    pub(super) swaps: Option<usize>,
     /// Whether all users of the machine are seen as they are.
     pub(super) all_users: Option<bool>,
     /// What `/proc` is mounted with that hides processes.
@@ -59,7 +59,7 @@ impl HostFacts {
                 };
                 memory(&granted("cgroup").unwrap_or_default(), own.unwrap_or(0))
             },
-            swaps: line("/proc/swaps").map_or(0, |text| text.lines().count().saturating_sub(1)),
+            swaps: line("/proc/swaps").map(|text| swaps(&text)),
             all_users: granted("uid_map").map(|map| maps_everybody(&map)),
             hidden: granted("mountinfo").and_then(|text| hidepid(&text)),
             clock: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
@@ -77,6 +77,11 @@ impl HostFacts {
             governor: line(&format!("{cpu}/cpu0/cpufreq/scaling_governor")),
         }
     }
+}
+
+/// The places that memory is swapped to, of which each has a line below the head.
+fn swaps(list: &str) -> usize {
+    list.lines().count().saturating_sub(1)
 }
 
 /// Makes one of everything that rings and their bells are made of.
@@ -211,6 +216,9 @@ mod tests {
         let mounts = "22 28 0:20 / /proc rw,nosuid shared:5 - proc proc rw,hidepid=invisible\n";
         assert_eq!(hidepid(mounts).as_deref(), Some("hidepid=invisible"));
         assert_eq!(hidepid("22 28 0:20 / /proc rw - proc proc rw\n"), None);
+        let head = "Filename Type Size Used Priority";
+        assert_eq!(swaps(head), 0);
+        assert_eq!(swaps(&format!("{head}\n/dev/sda2 partition 9 0 -2")), 1);
         assert_eq!(
             available("MemTotal: 9 kB\nMemAvailable:   2 kB\n"),
             Some(2048)

@@ -17,6 +17,10 @@ const FAST_CLOCKS: &[&str] = &[
 /// Governors that leave a core at its speed or raise it at once.
 const FAST_GOVERNORS: &[&str] = &["performance", "schedutil"];
 
+/// What to do where the machine's own files in `/proc` are not seen.
+const UNSEEN: &str = "Mount /proc, all of it: a unit with ProcSubset=pid hides this from what runs in \
+                      it, so run doctor in a shell beside it.";
+
 /// A finding for each check of the machine.
 pub(super) fn judge(host: &HostFacts, config: &Config) -> Vec<Finding> {
     vec![
@@ -85,7 +89,7 @@ fn memory(host: &HostFacts, quota: u64) -> Finding {
         None => Finding::warn(
             Check::Memory,
             "how much memory can be had is not known",
-            "Mount /proc.",
+            UNSEEN,
         ),
         Some((bytes, bound)) if bytes < quota => Finding::warn(
             Check::Memory,
@@ -104,18 +108,20 @@ fn memory(host: &HostFacts, quota: u64) -> Finding {
 }
 
 fn swap(host: &HostFacts) -> Finding {
-    if host.swaps == 0 {
-        return Finding::ok(Check::Swap, "none");
-    }
-    Finding::warn(
-        Check::Swap,
-        format!(
-            "memory is swapped out; files and devices for it: {}",
-            host.swaps
+    match host.swaps {
+        Some(0) => Finding::ok(Check::Swap, "none"),
+        None => Finding::warn(
+            Check::Swap,
+            "whether memory can be swapped out is not known",
+            UNSEEN,
         ),
-        "A ring that was swapped out makes its worker wait for the disk: MemorySwapMax=0 in the \
-         gateway's unit and in its clients', or swapoff -a.",
-    )
+        Some(places) => Finding::warn(
+            Check::Swap,
+            format!("memory is swapped out; files and devices for it: {places}"),
+            "A ring that was swapped out makes its worker wait for the disk: MemorySwapMax=0 in the \
+             gateway's unit and in its clients', or swapoff -a.",
+        ),
+    }
 }
 
 fn users(host: &HostFacts) -> Finding {
@@ -223,7 +229,7 @@ mod tests {
             sees_processes: true,
             descriptors: Some(524_288),
             memory: Some((8 << 30, "MemAvailable")),
-            swaps: 0,
+            swaps: Some(0),
             all_users: Some(true),
             hidden: None,
             clock: Some("tsc".to_owned()),
@@ -260,8 +266,16 @@ mod tests {
         assert_eq!(few(1824), []);
         let little = with(&|host| host.memory = Some((255 << 20, "MemAvailable")));
         assert_eq!(little, [(Check::Memory, Level::Warn)]);
-        let swapping = with(&|host| host.swaps = 1);
-        assert_eq!(swapping, [(Check::Swap, Level::Warn)]);
+        for swaps in [Some(1), None] {
+            let swapping = with(&|host| host.swaps = swaps);
+            assert_eq!(swapping, [(Check::Swap, Level::Warn)]);
+        }
+        // As in a unit with ProcSubset=pid.
+        let hidden = with(&|host| (host.memory, host.swaps) = (None, None));
+        assert_eq!(
+            hidden,
+            [(Check::Memory, Level::Warn), (Check::Swap, Level::Warn)]
+        );
         let namespace = with(&|host| host.all_users = Some(false));
         assert_eq!(namespace, [(Check::Users, Level::Warn)]);
         let hiding = with(&|host| host.hidden = Some("hidepid=2".to_owned()));

@@ -99,8 +99,8 @@ pub(super) const CONTROL: Section = Section {
             "socket",
             Text("a path of at most 107 bytes"),
             Depends(
-                "root: /run/ipc-gateway/gateway.sock; others: \
-                 $XDG_RUNTIME_DIR/ipc-gateway/gateway.sock",
+                "root, and where XDG_RUNTIME_DIR is not set: /run/ipc-gateway/gateway.sock; \
+                 others: $XDG_RUNTIME_DIR/ipc-gateway/gateway.sock",
             ),
             "The socket that clients attach to.",
         )
@@ -111,9 +111,11 @@ pub(super) const CONTROL: Section = Section {
             "socket_mode",
             Mode,
             Depends("root: 0o660; others: 0o600"),
-            "Permission bits of that socket; nothing for \"others\".",
+            "Permission bits of that socket; nothing for \"others\". In the variable they are octal \
+             digits: 0660 or 0o660.",
         )
-        .like("0o660"),
+        .like("0o660")
+        .variable("SOCKET_MODE"),
         Key::new(
             "admin",
             Text("a path of at most 107 bytes, or ADDRESS:PORT"),
@@ -129,7 +131,18 @@ pub(super) const CONTROL: Section = Section {
             Depends("socket_mode"),
             "Permission bits of the admin server's socket; who can open it sees who is attached.",
         )
-        .like("0o600"),
+        .like("0o600")
+        .variable("ADMIN_MODE"),
+        Key::new(
+            "metrics",
+            Text("ADDRESS:PORT"),
+            Depends("served by the admin server only"),
+            "Where metrics and probes are served over TCP as well: GET /metrics, /livez and /readyz, \
+             and nothing else. Whoever reaches it may read them.",
+        )
+        .like("\"127.0.0.1:9464\"")
+        .variable("METRICS")
+        .flag("--metrics"),
         Key::new(
             "max_sessions",
             Integer(1, 65_536),

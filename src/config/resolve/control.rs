@@ -26,14 +26,28 @@ pub(super) fn resolve(
     let section = Section::new(layers.file, "control");
     let raw = &layers.file.raw.control;
     let (socket, admin) = addresses(layers, &section)?;
+    let metrics = metrics(layers, &section, &admin)?;
     let (short, long) = (Duration::from_millis(10), Duration::from_secs(60));
     let preset = if layers.host.uid == 0 { 0o660 } else { 0o600 };
-    let socket_mode = mode(&section, "socket_mode", &raw.socket_mode, preset)?;
+    let variable = |name| layers.environment.get(name);
+    let socket_mode = mode(
+        (&section, "socket_mode"),
+        variable("IPC_GATEWAY_SOCKET_MODE"),
+        &raw.socket_mode,
+        preset,
+    )?;
+    let admin_mode = mode(
+        (&section, "admin_mode"),
+        variable("IPC_GATEWAY_ADMIN_MODE"),
+        &raw.admin_mode,
+        socket_mode,
+    )?;
     Ok(ControlSettings {
         socket,
         socket_mode,
         admin,
-        admin_mode: mode(&section, "admin_mode", &raw.admin_mode, socket_mode)?,
+        admin_mode,
+        metrics,
         max_sessions: section.integer("max_sessions", &raw.max_sessions, 1..=MAX_SESSIONS, 1024)?,
         max_entries: section.integer("max_entries", &raw.max_entries, 2..=32_768, 4096)?,
         max_message_size: section.size(
@@ -96,16 +110,42 @@ fn addresses(
     }
 }
 
-/// The socket's path: the one given, or the default for this user.
+/// Where metrics and probes are served over TCP, if they are. It is not the admin server's address.
+fn metrics(
+    layers: &Layers<'_>,
+    section: &Section<'_>,
+    admin: &AdminAddress,
+) -> Result<Option<SocketAddr>, ConfigError> {
+    let given = flag_or_variable(
+        ("--metrics", layers.flags.metrics.as_ref()),
+        layers.environment,
+        "IPC_GATEWAY_METRICS",
+    );
+    let Some(given) = given.or_else(|| section.given(&layers.file.raw.control.metrics)) else {
+        return Ok(None);
+    };
+    let Ok(address) = given.value.parse() else {
+        let rule = "must be an IP address with a port";
+        return Err(refuse(&given, "control.metrics", rule));
+    };
+    if *admin == AdminAddress::Tcp(address) {
+        let rule = "is the admin server's address, where metrics are served already";
+        return Err(refuse(&given, "control.metrics", rule));
+    }
+    Ok(Some(address))
+}
+
+/// The socket's path: the one given, or the default for this user, which is the client library's too
+/// (docs/PROTOCOL.md, section 2).
 pub(super) fn socket(given: Option<Given<String>>, host: &Host) -> Result<PathBuf, ConfigError> {
     if let Some(given) = given {
         check_socket_path(&given, "control.socket")?;
         return Ok(PathBuf::from(given.value));
     }
-    if host.uid == 0 {
+    let own = host.runtime_dir.as_ref().filter(|_| host.uid != 0);
+    let Some(directory) = own else {
         return Ok(PathBuf::from("/run/ipc-gateway/gateway.sock"));
-    }
-    let directory = host.runtime_dir.as_ref().ok_or(ConfigError::NoSocket)?;
+    };
     let path = directory.join("ipc-gateway/gateway.sock");
     let given = Given {
         value: path.to_string_lossy().into_owned(),
@@ -153,21 +193,27 @@ fn check_socket_path(given: &Given<String>, key: &str) -> Result<(), ConfigError
     Ok(())
 }
 
-/// Permission bits of a socket. Other users are let in by group, never all of them.
+/// Permission bits of a socket, from the variable or else the file. Other users are let in by group, never
+/// all of them.
 fn mode(
-    section: &Section<'_>,
-    key: &str,
+    (section, key): (&Section<'_>, &str),
+    variable: Option<Given<String>>,
     field: &Field<i64>,
     preset: u32,
 ) -> Result<u32, ConfigError> {
+    const RULE: &str = "must give the owner 0o600 and others nothing, such as 0o600 or 0o660";
+    let allowed = |mode: &u32| mode & 0o600 == 0o600 && mode & !0o770 == 0;
+    if let Some(given) = variable {
+        let digits = given.value.strip_prefix("0o").unwrap_or(&given.value);
+        let mode = u32::from_str_radix(digits, 8).ok().filter(allowed);
+        return mode.ok_or_else(|| refuse(&given, &section.key(key), RULE));
+    }
     let Some(field) = field else {
         return Ok(preset);
     };
-    let allowed = |mode: &u32| mode & 0o600 == 0o600 && mode & !0o770 == 0;
     let mode = u32::try_from(*field.get_ref()).ok().filter(allowed);
     mode.ok_or_else(|| {
         let shown = format!("0o{:o}", field.get_ref());
-        let rule = "must give the owner 0o600 and others nothing, such as 0o600 or 0o660";
-        section.refuse(key, field, shown, rule)
+        section.refuse(key, field, shown, RULE)
     })
 }

@@ -72,7 +72,7 @@ impl TryFrom<Layers<'_>> for Config {
 /// or the default place. The gateway's configuration file is not read.
 ///
 /// # Errors
-/// The path cannot be a Unix socket, or there is no default place.
+/// The path cannot be a Unix socket.
 pub fn socket_path(flag: Option<&str>) -> Result<PathBuf, ConfigError> {
     let environment = Environment::read(|name| env::var_os(name))?;
     socket_of(flag, &environment, &Host::read())
@@ -83,7 +83,7 @@ pub fn socket_path(flag: Option<&str>) -> Result<PathBuf, ConfigError> {
 /// beside the default place.
 ///
 /// # Errors
-/// The address is neither a path nor `ADDRESS:PORT`, or there is no default place.
+/// The address is neither a path nor `ADDRESS:PORT`, or there is no place beside the socket.
 pub fn admin_address(
     admin: Option<&str>,
     socket: Option<&str>,
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn the_admin_socket_is_found_beside_the_socket_that_was_named() {
         let environment = Environment::read(|name| match name {
-            "IPC_GATEWAY_ADMIN" => Some("127.0.0.1:9100".into()),
+            "IPC_GATEWAY_ADMIN" => Some("127.0.0.1:9464".into()),
             _ => None,
         });
         let environment = environment.unwrap();
@@ -233,7 +233,7 @@ mod tests {
                 .to_string()
         };
         assert_eq!(at(None, Some("/a/b.sock")), "/a/admin.sock");
-        assert_eq!(at(None, None), "127.0.0.1:9100");
+        assert_eq!(at(None, None), "127.0.0.1:9464");
         assert_eq!(at(Some("/x.sock"), Some("/a/b.sock")), "/x.sock");
         let empty = Environment::default();
         let default = admin_of(None, None, &empty, &host()).unwrap();

@@ -41,6 +41,7 @@ fn the_empty_file_gives_the_documented_defaults() {
         AdminAddress::Unix(directory.join("admin.sock"))
     );
     assert_eq!((control.socket_mode, control.admin_mode), (0o600, 0o600));
+    assert_eq!(control.metrics, None);
     assert_eq!(control.quota, Quota::default());
     assert_eq!(control.policies, []);
     let workers = WorkerSettings {
@@ -85,13 +86,19 @@ fn root_has_its_socket_in_run_and_opens_it_to_its_group() {
 }
 
 #[test]
-fn without_a_runtime_directory_a_socket_must_be_named() {
+fn without_a_runtime_directory_the_socket_is_where_the_client_library_looks() {
     let nobody = Host {
         runtime_dir: None,
         ..host()
     };
-    let error = load(&Overrides::default(), &[], "", &nobody).unwrap_err();
-    assert!(error.to_string().contains("set --socket"), "{error}");
+    let control = load(&Overrides::default(), &[], "", &nobody)
+        .unwrap()
+        .control;
+    assert_eq!(
+        control.socket,
+        PathBuf::from("/run/ipc-gateway/gateway.sock")
+    );
+    assert_eq!((control.socket_mode, control.admin_mode), (0o600, 0o600));
 }
 
 #[test]

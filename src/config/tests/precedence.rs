@@ -10,17 +10,23 @@ workers.count = 3
 [control]
 socket = '/file/g.sock'
 admin = '/file/a.sock'
+metrics = '127.0.0.1:1'
+socket_mode = 0o600
+admin_mode = 0o600
 [log]
 filter = 'warn'
 format = 'json'
 ";
 
-const VARIABLES: [(&str, &str); 7] = [
+const VARIABLES: [(&str, &str); 10] = [
     ("IPC_GATEWAY_SOCKET", "/env/g.sock"),
     ("IPC_GATEWAY_NATS", "nats://env1:1,env2"),
     ("IPC_GATEWAY_UPSTREAM", "nats"),
     ("IPC_GATEWAY_WORKERS", "5"),
-    ("IPC_GATEWAY_ADMIN", "127.0.0.1:9100"),
+    ("IPC_GATEWAY_ADMIN", "127.0.0.1:9464"),
+    ("IPC_GATEWAY_METRICS", "[::1]:2"),
+    ("IPC_GATEWAY_SOCKET_MODE", "0660"),
+    ("IPC_GATEWAY_ADMIN_MODE", "0o640"),
     ("IPC_GATEWAY_LOG", "debug"),
     ("IPC_GATEWAY_LOG_FORMAT", "text"),
 ];
@@ -33,15 +39,19 @@ fn flags() -> Overrides {
         upstream: Some("loopback".to_owned()),
         workers: Some("6".to_owned()),
         admin: Some("/flag/a.sock".to_owned()),
+        metrics: Some("127.0.0.1:3".to_owned()),
     }
 }
 
 /// What can be overridden, in a form that is easy to compare.
-fn seen(flags: &Overrides, variables: &[(&str, &str)], text: &str) -> [String; 6] {
+fn seen(flags: &Overrides, variables: &[(&str, &str)], text: &str) -> [String; 8] {
     let config = load(flags, variables, text, &host()).unwrap();
+    let control = &config.control;
     [
-        config.control.socket.display().to_string(),
-        config.control.admin.to_string(),
+        control.socket.display().to_string(),
+        control.admin.to_string(),
+        control.metrics.unwrap().to_string(),
+        format!("{:o} {:o}", control.socket_mode, control.admin_mode),
         config.nats.urls.join(" "),
         config.upstream.name().to_owned(),
         config.workers.workers.to_string(),
@@ -56,6 +66,8 @@ fn the_file_wins_over_the_defaults() {
         [
             "/file/g.sock",
             "/file/a.sock",
+            "127.0.0.1:1",
+            "600 600",
             "tls://file:1111",
             "loopback",
             "3",
@@ -70,7 +82,9 @@ fn the_environment_wins_over_the_file() {
         seen(&Overrides::default(), &VARIABLES, FILE),
         [
             "/env/g.sock",
-            "127.0.0.1:9100",
+            "127.0.0.1:9464",
+            "[::1]:2",
+            "660 640",
             "nats://env1:1 nats://env2:4222",
             "nats",
             "5",
@@ -86,6 +100,8 @@ fn the_flags_win_over_the_environment() {
         [
             "/flag/g.sock",
             "/flag/a.sock",
+            "127.0.0.1:3",
+            "660 640",
             "nats://flag:7",
             "loopback",
             "6",

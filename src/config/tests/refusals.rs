@@ -218,6 +218,21 @@ fn sockets_that_cannot_be_are_refused() {
         ("control.socket_mode = 0o060", place, "0o660"),
         ("control.socket_mode = 0o4600", place, "0o660"),
         ("control.socket_mode = -1", place, "0o660"),
+        (
+            "control.metrics = '9464'",
+            place,
+            "control.metrics = \"9464\": must be an IP address with a port",
+        ),
+        (
+            "control.metrics = '/run/m.sock'",
+            place,
+            "must be an IP address with a port",
+        ),
+        (
+            "control.admin = '127.0.0.1:9464'\ncontrol.metrics = '127.0.0.1:9464'",
+            "test.toml:2:19: ",
+            "where metrics are served already",
+        ),
     ]);
     parse(&format!("control.socket = '/{}'", "x".repeat(106))).unwrap();
 }
@@ -443,6 +458,14 @@ fn overrides_are_refused_by_the_name_that_they_were_given_under() {
     assert!(variable("IPC_GATEWAY_LOG", "a=b=c").contains("log.filter"));
     assert!(variable("IPC_GATEWAY_LOG_FORMAT", "xml").ends_with("one of text, json"));
     assert!(variable("IPC_GATEWAY_NATS", "a,,b").contains("nats.urls = \"\""));
+    assert!(variable("IPC_GATEWAY_METRICS", "x:1").contains("control.metrics = \"x:1\""));
+    for mode in ["0666", "0o060", "rw", "0x1b0", "432", "-1"] {
+        let refused = variable("IPC_GATEWAY_SOCKET_MODE", mode);
+        let start = "environment variable IPC_GATEWAY_SOCKET_MODE: control.socket_mode = ";
+        assert!(refused.starts_with(start), "{refused}");
+        assert!(refused.ends_with("0o600 or 0o660"), "{refused}");
+    }
+    assert!(variable("IPC_GATEWAY_ADMIN_MODE", "0777").contains("control.admin_mode"));
     let flags = Overrides {
         workers: Some("0".to_owned()),
         ..Overrides::default()

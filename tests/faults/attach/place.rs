@@ -41,6 +41,12 @@ fn f02_a_socket_is_made_only_where_nobody_else_could_make_one() {
     for path in [open.clone(), open.join("below"), at("link-to-open")] {
         refused.push((path.join("gateway.sock"), "every user"));
     }
+    // Open to a group, and below such a directory: one of the clients could take the socket's place.
+    let shared = folder("shared", 0o770);
+    std::fs::create_dir(shared.join("below")).unwrap();
+    for path in [shared.clone(), shared.join("below")] {
+        refused.push((path.join("gateway.sock"), "can be written by group"));
+    }
     // Somebody listens there who knows nothing of the lock.
     let _streams = UnixListener::bind(at("streams")).unwrap();
     refused.push((at("streams"), "another program listens"));

@@ -37,7 +37,7 @@ struct Args {
     /// How much later than its deadline a completion may be seen
     #[arg(long, value_name = "DURATION", default_value = "50ms")]
     epsilon: humantime::Duration,
-    /// The gateway binds its users to tenants: each request must arrive with the header tenant_id of its
+    /// The gateway binds its users to tenants: each request must arrive with the header `tenant_id` of its
     /// client
     #[arg(long)]
     bound_tenants: bool,

@@ -18,11 +18,13 @@ fn lost(reattach: Reattach, timeout: Duration) -> (Client, OwnedFd, tempfile::Te
     let builder = ClientBuilder::new().socket(&path).entries(4);
     let builder = builder.message_size(64).reattach(reattach);
     let mut client = std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let answering = scope.spawn(|| {
             let (socket, hello) = greet(&listener);
             drop(welcome(socket, &hello));
         });
-        builder.attach_timeout(timeout).connect().unwrap()
+        let client = builder.attach_timeout(timeout).connect().unwrap();
+        answering.join().unwrap();
+        client
     });
     let start = Instant::now();
     while client.is_attached() {

@@ -121,10 +121,7 @@ impl Bench {
 
     /// Asks, and keeps both for the evidence.
     pub(crate) fn call(&mut self, report: &mut Report, ask: Ask) -> Result<Got, Failure> {
-        report.sent(&ask);
-        let got = self.client.call(ask)?;
-        report.got(&got);
-        Ok(got)
+        report.call(&mut self.client, ask)
     }
 
     /// The newest request on this subject, as the gateway published it.

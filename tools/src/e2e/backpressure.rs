@@ -72,9 +72,7 @@ pub(crate) fn recognised(scene: &mut Scene, report: &mut Report) -> Result<(), F
     let mut client = scene.start_client_at(&fresh)?;
     let id = scene.id();
     let ask = scene.ask(&id);
-    report.sent(&ask);
-    let got = client.call(ask)?;
-    report.got(&got);
+    let got = report.call(&mut client, ask)?;
     report.answer(
         "a request to a gateway that only polled",
         &got,

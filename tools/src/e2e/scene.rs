@@ -308,10 +308,7 @@ impl Scene {
 
     /// Asks, and keeps both for the evidence.
     pub(crate) fn call(&mut self, report: &mut Report, ask: Ask) -> Result<Got, Failure> {
-        report.sent(&ask);
-        let got = self.client()?.call(ask)?;
-        report.got(&got);
-        Ok(got)
+        report.call(self.client()?, ask)
     }
 
     /// Sends many and keeps what became of them.

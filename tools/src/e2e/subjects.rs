@@ -224,9 +224,7 @@ pub(crate) fn tenants(scene: &mut Scene, report: &mut Report) -> Result<(), Fail
     let foreign = scene.id();
     let mut other = scene.ask(&foreign);
     other.headers = vec![("tenant_id".to_owned(), "somebody-else".to_owned())];
-    report.sent(&other);
-    let got = client.call(other)?;
-    report.got(&got);
+    let got = report.call(&mut client, other)?;
     report.answer(
         "a client bound to a tenant that names another",
         &got,
@@ -237,9 +235,7 @@ pub(crate) fn tenants(scene: &mut Scene, report: &mut Report) -> Result<(), Fail
     let own = scene.id();
     let mut silent = scene.ask(&own);
     silent.headers.clear();
-    report.sent(&silent);
-    let got = client.call(silent)?;
-    report.got(&got);
+    let got = report.call(&mut client, silent)?;
     report.answer(
         "a client bound to a tenant that names none",
         &got,

@@ -2,6 +2,7 @@
 
 use core::fmt::Display;
 
+use super::client::Client;
 use super::failure::Failure;
 use super::orders::{Ask, FlowReport, Got};
 use super::wire::Message;
@@ -43,6 +44,17 @@ impl Report {
         } else {
             self.must(false, format_args!("{what} is {found}, not {expected}"));
         }
+    }
+
+    /// Asks through this client, and keeps both for the evidence.
+    ///
+    /// # Errors
+    /// Those of [`Client::call`].
+    pub fn call(&mut self, client: &mut Client, ask: Ask) -> Result<Got, Failure> {
+        self.sent(&ask);
+        let got = client.call(ask)?;
+        self.got(&got);
+        Ok(got)
     }
 
     /// A request that was sent.
